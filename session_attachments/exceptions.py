@@ -1,0 +1,159 @@
+"""What can be wrong with an attachment: a stable code and a sentence."""
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+class AttachmentError(Exception):
+    """Base of everything that the app refuses.
+
+    ``code`` is stable and meant for programs, ``str(error)`` is a sentence for a
+    person in the active language. ``name`` is the attachment it is about, if it is
+    about one; ``limit`` is what was exceeded: bytes, or a count for
+    ``too_many_files``.
+    """
+
+    code = "error"
+    title: str | Promise = _("Refused")
+    detail: str | Promise = _("The request was refused.")
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        name: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        if detail is not None:
+            self.detail = detail
+        super().__init__(detail)
+
+    def __str__(self) -> str:
+        return str(self.detail)
+
+
+class NoFile(AttachmentError):
+    """The form has no file."""
+
+    code = "no_file"
+    title = _("No file")
+    detail = _("The form contains no file.")
+
+
+class IncompleteUpload(AttachmentError):
+    """The body is cut short or is not a well-formed form."""
+
+    code = "incomplete_upload"
+    title = _("Incomplete upload")
+    detail = _("The upload arrived incomplete or malformed. Please send it again.")
+
+
+class BadForm(AttachmentError):
+    """The form has more fields than DATA_UPLOAD_MAX_NUMBER_FIELDS."""
+
+    code = "bad_form"
+    title = _("Too many fields")
+    detail = _("The form has too many fields.")
+
+
+class BadName(AttachmentError):
+    """The name of a file cannot be kept as it is."""
+
+    code = "bad_name"
+    title = _("Bad file name")
+    detail = _(
+        "The file name must have 1 to 255 characters, no slashes and no control "
+        "characters."
+    )
+
+
+class BadBundle(AttachmentError):
+    """The bundle id cannot name a bundle."""
+
+    code = "bad_bundle"
+    title = _("Bad bundle id")
+    detail = _(
+        "A bundle id has 1 to 256 characters, no slashes and no control characters."
+    )
+
+
+class Invalid(AttachmentError):
+    """One of SESSION_ATTACHMENTS_VALIDATORS said no; the detail is its message."""
+
+    code = "invalid"
+    title = _("File not accepted")
+    detail = _("The file is not accepted.")
+
+
+class FileTooLarge(AttachmentError):
+    """A file is larger than SESSION_ATTACHMENTS_MAX_FILE_SIZE."""
+
+    code = "file_too_large"
+    title = _("File too large")
+    detail = _("The file is too large.")
+
+
+class BundleTooLarge(AttachmentError):
+    """The bundle would exceed SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE."""
+
+    code = "bundle_too_large"
+    title = _("Bundle too large")
+    detail = _("The files are too large taken together.")
+
+
+class TooManyFiles(AttachmentError):
+    """More files than a form, or than a bundle, may have."""
+
+    code = "too_many_files"
+    title = _("Too many files")
+    detail = _("These are too many files.")
+
+
+class SessionTooLarge(AttachmentError):
+    """The session would exceed SESSION_ATTACHMENTS_MAX_SESSION_SIZE."""
+
+    code = "session_too_large"
+    title = _("Too much stored")
+    detail = _("You have stored too much. Please remove some files first.")
+
+
+class FormTooLarge(AttachmentError):
+    """The form's fields, files aside, exceed DATA_UPLOAD_MAX_MEMORY_SIZE."""
+
+    code = "form_too_large"
+    title = _("Form too large")
+    detail = _("The fields of the form are too large.")
+
+
+class LengthRequired(AttachmentError):
+    """A body without Content-Length, which Django does not read under WSGI."""
+
+    code = "length_required"
+    title = _("Length required")
+    detail = _("The request must state its Content-Length.")
+
+
+class AttachmentNotFound(AttachmentError):
+    """There is no such attachment in the session's bundle."""
+
+    code = "not_found"
+    title = _("Not found")
+    detail = _("There is no such attachment.")
+
+
+class AttachmentProtected(AttachmentError):
+    """An object of the host's holds on to the attachment (PROTECT or RESTRICT)."""
+
+    code = "protected"
+    title = _("Attachment in use")
+    detail = _("The attachment is in use and cannot be removed or replaced.")
+
+
+class MethodNotAllowed(AttachmentError):
+    """The URL does not know the method."""
+
+    code = "method_not_allowed"
+    title = _("Method not allowed")
+    detail = _("This method is not allowed here.")

@@ -1,0 +1,260 @@
+"""The table of attachments, and the verbs on its rows.
+
+A row is never changed: a replacement is a new row, and the old one goes. So whoever
+holds a row's primary key (a host's foreign key, the command between its look and its
+deletion) holds that very version of the attachment.
+"""
+
+import zlib
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, ClassVar, Self, TypeVar
+
+from django.db import OperationalError, connections, models, router, transaction
+from django.db.models.deletion import Collector
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import storage
+from .fields import CodePointField, StoredFileField
+from .signals import attachment_removed, attachment_stored
+
+T = TypeVar("T")
+
+# Of a transaction that lost against another one: nothing of it was committed.
+CONFLICTS = {
+    "40001",  # PostgreSQL: serialization failure
+    "40P01",  # PostgreSQL: deadlock
+    1020,  # MariaDB: record has changed since last read
+    1205,  # MariaDB: lock wait timeout
+    1213,  # MariaDB: deadlock
+    5,  # SQLite: busy
+    6,  # SQLite: locked
+}
+ATTEMPTS = 5
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether ``error`` says that the transaction lost against another one."""
+    cause = error.__cause__
+    if not isinstance(error, OperationalError) or cause is None:
+        return False
+    for attribute in ("sqlstate", "pgcode"):
+        if getattr(cause, attribute, None) in CONFLICTS:
+            return True
+    # SQLite's extended codes carry the primary one in their lowest byte.
+    sqlite = getattr(cause, "sqlite_errorcode", None)
+    number = cause.args[0] if sqlite is None and cause.args else (sqlite or 0) & 0xFF
+    return number in CONFLICTS
+
+
+def in_transaction(using: str, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, done in a transaction of ``using``.
+
+    A conflict with another transaction is tried again a few times, unless the
+    transaction is the host's: then the whole of it has to be, and the error
+    propagates.
+    """
+    attempts = 1 if connections[using].in_atomic_block else ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            with transaction.atomic(using=using):
+                return work()
+        except OperationalError as error:
+            if not attempts or not is_conflict(error):
+                raise
+
+
+def cutoff(older_than: timedelta) -> datetime:
+    """Return the time that lies ``older_than`` back.
+
+    Raises ValueError if ``older_than`` is negative or leaves the calendar.
+    """
+    if older_than < timedelta(0):
+        raise ValueError("the age must not be negative")
+    try:
+        # A day more, for what databases convert to another time zone.
+        return timezone.now() - timedelta(days=1) - older_than + timedelta(days=1)
+    except OverflowError as error:
+        raise ValueError("the age leaves the calendar") from error
+
+
+@dataclass
+class Removal:
+    """What a removal took away; ``failures`` are known once it is committed."""
+
+    attachments: list["Attachment"] = field(default_factory=list)
+    failures: list[tuple[str, Exception]] = field(default_factory=list)
+
+    def finish(self) -> None:
+        """Delete the files, after commit; tell the host."""
+        for attachment in self.attachments:
+            if error := storage.delete(str(attachment.file)):
+                self.failures.append((attachment.filename, error))
+            attachment_removed.send_robust(sender=Attachment, attachment=attachment)
+
+
+class AttachmentQuerySet(models.QuerySet["Attachment"]):
+    """The domain's verbs and filters."""
+
+    def in_session(self, session_id: str) -> Self:
+        """Filter: filed under this session key."""
+        return self.filter(session_id=session_id)
+
+    def in_bundle(self, bundle: str) -> Self:
+        """Filter: in the bundle of this id, sorted by name."""
+        return self.filter(bundle=bundle).order_by("filename")
+
+    def outdated(self, older_than: timedelta) -> Self:
+        """Filter: uploaded longer ago than that.
+
+        Raises ValueError if ``older_than`` is negative or leaves the calendar.
+        """
+        return self.filter(created__lt=cutoff(older_than))
+
+    def for_write(self) -> Self:
+        """Use the database to which the host's router sends writes."""
+        return self.using(router.db_for_write(self.model))
+
+    def total_size(self) -> int:
+        """Return the sum of the sizes in bytes."""
+        return int(self.aggregate(total=models.Sum("size", default=0))["total"])
+
+    def totals(self, bundle: str) -> dict[str, int]:
+        """Return the bytes of all rows and the bytes and number of those in a bundle.
+
+        The keys are ``session``, ``bundle`` and ``files``.
+        """
+        inside = models.Q(bundle=bundle)
+        return self.aggregate(
+            session=models.Sum("size", default=0),
+            bundle=models.Sum("size", filter=inside, default=0),
+            files=models.Count("pk", filter=inside),
+        )
+
+    def store(self, attachments: list["Attachment"]) -> list["Attachment"]:
+        """Insert copies of ``attachments`` and return them; tell the host after commit.
+
+        The originals stay as they are, to be stored again if the transaction is.
+        """
+        stored = self.bulk_create([copy(attachment) for attachment in attachments])
+        for attachment in stored:
+            transaction.on_commit(
+                partial(
+                    attachment_stored.send_robust,
+                    sender=Attachment,
+                    attachment=attachment,
+                ),
+                using=self.db,
+                robust=True,
+            )
+        return stored
+
+    def remove(self, *, skip_locked: bool = False) -> Removal:
+        """Delete these rows, in the caller's transaction, and their files after it.
+
+        With ``skip_locked`` rows that another transaction works on are left out
+        where the database can do that. Raises ProtectedError or RestrictedError if
+        the host's models say so; nothing is deleted then.
+        """
+        removal = Removal()
+        rows = list(self._locked(skip_locked))
+        for row in rows:
+            row.removal = removal
+        # Not self.delete(): that loads the rows once more, without their removal.
+        collector = Collector(using=self.db, origin=self)
+        collector.collect(rows)
+        collector.delete()
+        transaction.on_commit(removal.finish, using=self.db, robust=True)
+        return removal
+
+    def _locked(self, skip_locked: bool) -> Self:
+        features = connections[self.db].features
+        if not features.has_select_for_update:
+            # SQLite locks the whole database, at the first write.
+            Lock.take("", self.db)
+            return self
+        return self.select_for_update(
+            skip_locked=skip_locked and features.has_select_for_update_skip_locked
+        )
+
+
+class Attachment(models.Model):
+    """One stored file of a session's bundle."""
+
+    created = models.DateTimeField(_("uploaded"), default=timezone.now, editable=False)
+    session_id = CodePointField(_("session key"), max_length=40, editable=False)
+    bundle = CodePointField(_("bundle"), max_length=256, editable=False)
+    file = StoredFileField(_("file"), max_length=1024, editable=False)
+    filename = CodePointField(_("name"), max_length=255, editable=False)
+    size = models.PositiveBigIntegerField(_("size"), default=0, editable=False)
+    mimetype = models.CharField(
+        _("type"),
+        max_length=255,
+        default="application/octet-stream",
+        editable=False,
+    )
+
+    objects: ClassVar[Any] = AttachmentQuerySet.as_manager()
+
+    #: The removal that this row is part of, while QuerySet.remove() is at work.
+    removal: Removal | None = None
+
+    # Tells django-cleanup that this model takes care of its files itself.
+    _attachment__session_attachments_cleanup_ignore = True
+
+    class Meta:
+        verbose_name = _("attachment")
+        verbose_name_plural = _("attachments")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["session_id", "bundle", "filename"],
+                name="session_attachments_unique",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.filename)
+
+
+class Lock(models.Model):
+    """What the uploads of a session wait for in the moment of their commit.
+
+    An empty bundle has no row to lock, and the session may live in Redis. Each
+    session uses one of 256 rows, made when it is first needed; two sessions that share
+    one wait a moment for each other.
+    """
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @staticmethod
+    def take(session_id: str, using: str) -> None:
+        """Hold the session's lock until the transaction ends."""
+        pk = zlib.crc32(session_id.encode()) % 256 + 1
+        rows = Lock.objects.using(using)
+        # An update locks the row on every database, and SQLite as a whole.
+        if not rows.filter(pk=pk).update(id=pk):
+            rows.bulk_create([Lock(pk=pk)], ignore_conflicts=True)
+            rows.filter(pk=pk).update(id=pk)
+
+
+@receiver(post_delete, sender=Attachment)
+def finish_removal(instance: Attachment, using: str, **kwargs: object) -> None:
+    """Take the file away after commit, whichever way its row goes."""
+    removal = instance.removal
+    if removal is None:
+        removal = Removal()
+        transaction.on_commit(removal.finish, using=using, robust=True)
+    # Django takes the primary key from the instance when all is deleted; a copy keeps
+    # it for the host's receivers.
+    removal.attachments.append(copy(instance))

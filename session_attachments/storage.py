@@ -1,0 +1,55 @@
+"""Which storage holds attachments, and the name that a file gets in it.
+
+A stored name is ``session_attachments/<YYYY-MM-DD>/<random token>``: the day is UTC,
+the token owes nothing to the client. Uploads write into today's folder only;
+``outdated`` clears whole old days.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import Storage, storages
+
+ALIAS = "session_attachments"
+FOLDER = "session_attachments"
+
+logger = logging.getLogger(__name__)
+
+
+def attachment_storage() -> Storage:
+    """Return ``STORAGES["session_attachments"]`` if it is there, else the default."""
+    return storages[ALIAS if ALIAS in storages.backends else "default"]
+
+
+def save(file: File[Any]) -> str:
+    """Write ``file``, from its beginning, under a new name; return that name.
+
+    Whatever the storage raises is passed on; what it may have written is gone then.
+    """
+    day = datetime.now(UTC).date().isoformat()
+    name = f"{FOLDER}/{day}/{secrets.token_hex(16)}"
+    file.seek(0)
+    try:
+        return attachment_storage().save(name, file)
+    except BaseException:
+        delete(name)
+        raise
+
+
+def delete(name: str) -> Exception | None:
+    """Delete the stored file ``name``.
+
+    A failure is logged and returned, not raised: whoever asks has already answered,
+    and the command finds the file again. A file that is not there is no failure.
+    """
+    try:
+        attachment_storage().delete(name)
+    except Exception as error:
+        logger.exception("The stored file %r could not be deleted.", name)
+        return error
+    return None
