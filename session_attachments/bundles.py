@@ -1,0 +1,248 @@
+"""The domain: a session's bundle of attachments, its limits, its replacements."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import ValidationError
+from django.core.files import File
+from django.db import router
+from django.db.models import ProtectedError, RestrictedError
+
+from . import content, storage
+from .conf import conf
+from .exceptions import (
+    AttachmentNotFound,
+    AttachmentProtected,
+    BadBundle,
+    BadName,
+    BundleTooLarge,
+    FileTooLarge,
+    Invalid,
+    NoFile,
+    SessionTooLarge,
+    TooManyFiles,
+)
+from .models import (
+    Attachment,
+    AttachmentQuerySet,
+    Lock,
+    Removal,
+    in_transaction,
+    is_conflict,
+)
+from .sessions import ensure_filing_key, filing_key
+
+MAX_BUNDLE_ID = 256
+MAX_NAME = 255
+
+Attachments = list[Attachment]
+
+
+def normalize(text: str) -> str:
+    """Return ``text`` in Unicode NFC, in which names and bundle ids are kept."""
+    return unicodedata.normalize("NFC", text)
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` as it is kept; raises BadName if it cannot be."""
+    name = normalize(name)
+    if not _is_plain(name, MAX_NAME) or name in {".", ".."}:
+        raise BadName(name=name[:MAX_NAME])
+    return name
+
+
+def check_size(size: int, name: str) -> None:
+    """Raise FileTooLarge if a file of ``size`` bytes exceeds the host's limit."""
+    limit = conf.max_file_size
+    if limit is not None and size > limit:
+        raise FileTooLarge(name=name, limit=limit)
+
+
+def check_totals(files: int, bundle_size: int, session_size: int) -> None:
+    """Raise if a bundle or a session of these sizes, in bytes, exceeds its quota."""
+    if (limit := conf.max_bundle_files) is not None and files > limit:
+        raise TooManyFiles(limit=limit)
+    if (limit := conf.max_bundle_size) is not None and bundle_size > limit:
+        raise BundleTooLarge(limit=limit)
+    if (limit := conf.max_session_size) is not None and session_size > limit:
+        raise SessionTooLarge(limit=limit)
+
+
+class Bundle:
+    """The attachments that ``session`` keeps under ``bundle_id``.
+
+    Iterates over them, sorted by name; ``len()`` counts them. A bundle exists by
+    being named: one whose id is not valid is empty, and add() raises BadBundle.
+    """
+
+    def __init__(self, session: SessionBase, bundle_id: str) -> None:
+        self.session = session
+        self.bundle_id = normalize(bundle_id)
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(self.list())
+
+    def __len__(self) -> int:
+        return int(self._attachments().count())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all attachments together."""
+        return self._attachments().total_size()
+
+    def list(self) -> Attachments:
+        """Return the attachments, sorted by name (by code point)."""
+        return list(self._attachments())
+
+    def start_session(self) -> None:
+        """Give a client without a session one, so that later uploads share it."""
+        ensure_filing_key(self.session)
+
+    def get(self, name: str) -> Attachment:
+        """Return the attachment called ``name``; raises AttachmentNotFound."""
+        attachment = self._named(name).first()
+        if attachment is None:
+            raise AttachmentNotFound(name=name)
+        return attachment
+
+    def add(self, *files: File[Any]) -> Attachments:
+        """Store ``files``, all or none; return the new attachments, sorted by name.
+
+        A file replaces the attachment of its name; of two files of one name the last
+        wins. Raises the AttachmentError that says what is refused.
+        """
+        if not _is_plain(self.bundle_id, MAX_BUNDLE_ID):
+            raise BadBundle
+        if not files:
+            raise NoFile
+        named = {check_name(os.path.basename(file.name or "")): file for file in files}
+        for name, file in named.items():
+            check_size(file.size, name)
+        key = ensure_filing_key(self.session)
+        attachments = [
+            Attachment(
+                session_id=key,
+                bundle=self.bundle_id,
+                filename=name,
+                size=file.size,
+                mimetype=_accepted_type(file, name),
+            )
+            for name, file in sorted(named.items())
+        ]
+        return self._store(attachments, [named[row.filename] for row in attachments])
+
+    def remove(self, name: str) -> bool:
+        """Remove the attachment called ``name``; return whether there was one.
+
+        Raises AttachmentProtected if an object of the host's holds on to it.
+        """
+        return bool(_remove(self._named(name)))
+
+    def clear(self) -> int:
+        """Remove all attachments; return how many.
+
+        Raises AttachmentProtected, and removes none, if an object of the host's
+        holds on to one.
+        """
+        return _remove(self._attachments())
+
+    def _attachments(self) -> AttachmentQuerySet:
+        key = filing_key(self.session)
+        rows: AttachmentQuerySet = Attachment.objects.all()
+        if key is None or not _is_plain(self.bundle_id, MAX_BUNDLE_ID):
+            return rows.none()
+        return rows.in_session(key).in_bundle(self.bundle_id)
+
+    def _named(self, name: str) -> AttachmentQuerySet:
+        # Not check_name(): rows of 0.2 may be called what is refused today.
+        if not _is_storable(name):
+            return self._attachments().none()
+        return self._attachments().filter(filename=normalize(name))
+
+    def _store(
+        self, attachments: Attachments, files: Iterable[File[Any]]
+    ) -> Attachments:
+        using = router.db_for_write(Attachment)
+        replaced = False
+
+        def replace() -> Attachments:
+            nonlocal replaced
+            replaced = False
+            stored = self._replace(attachments, using)
+            replaced = True
+            return stored
+
+        try:
+            for attachment, file in zip(attachments, files, strict=True):
+                attachment.file = storage.save(file)
+            return in_transaction(using, replace)
+        except BaseException as error:
+            # What fails after replace() is the commit, and nobody knows whether it
+            # was done. Then the files stay: the command removes those without a row.
+            if not replaced or is_conflict(error):
+                for attachment in attachments:
+                    if attachment.file:
+                        storage.delete(str(attachment.file))
+            raise
+
+    def _replace(self, attachments: Attachments, using: str) -> Attachments:
+        session = Attachment.objects.using(using).in_session(attachments[0].session_id)
+        bundle = session.in_bundle(self.bundle_id)
+        names = [attachment.filename for attachment in attachments]
+        Lock.take(attachments[0].session_id, using)
+        _remove_unprotected(bundle.filter(filename__in=names))
+        if conf.has_quota:
+            totals = session.totals(self.bundle_id)
+            added = sum(attachment.size for attachment in attachments)
+            check_totals(
+                totals["files"] + len(attachments),
+                totals["bundle"] + added,
+                totals["session"] + added,
+            )
+        return session.store(attachments)
+
+
+def _remove(rows: AttachmentQuerySet) -> int:
+    if rows.query.is_empty():
+        return 0
+    rows = rows.for_write()
+    removal = in_transaction(rows.db, lambda: _remove_unprotected(rows))
+    return len(removal.attachments)
+
+
+def _remove_unprotected(rows: AttachmentQuerySet) -> Removal:
+    try:
+        return rows.remove()
+    except (ProtectedError, RestrictedError) as error:
+        raise AttachmentProtected from error
+
+
+def _accepted_type(file: File[Any], name: str) -> str:
+    """Return the type of ``file``; raises Invalid if a validator says no."""
+    mimetype = content.detect(file, name)
+    file.content_type = mimetype  # type: ignore[attr-defined]
+    try:
+        for validate in conf.validators:
+            validate(file)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), name=name) from error
+    return mimetype
+
+
+def _is_plain(text: str, length: int) -> bool:
+    """Whether ``text`` has 1 to ``length`` characters, no slash, no control."""
+    return (
+        0 < len(text) <= length
+        and "/" not in text
+        and not any(unicodedata.category(char) in {"Cc", "Cs"} for char in text)
+    )
+
+
+def _is_storable(text: str) -> bool:
+    """Whether databases and their drivers take ``text`` at all."""
+    return not any(char == "\0" or unicodedata.category(char) == "Cs" for char in text)

@@ -1,0 +1,133 @@
+"""System checks. Their ids are permanent."""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage
+from django.utils.module_loading import import_string
+
+from . import content
+from .conf import Conf, conf
+from .storage import attachment_storage
+
+# Each setting has an id of its own.
+SETTINGS = {
+    "session_attachments.E002": Conf.max_file_size,
+    "session_attachments.E003": Conf.max_bundle_size,
+    "session_attachments.E004": Conf.max_bundle_files,
+    "session_attachments.E005": Conf.max_session_size,
+    "session_attachments.E006": Conf.validators,
+    "session_attachments.E007": Conf.accel,
+}
+
+
+def check_middleware(**kwargs: Any) -> list[CheckMessage]:
+    """E001: without SessionMiddleware, or a subclass, no request has a session."""
+    middleware = [import_string(path) for path in settings.MIDDLEWARE]
+    if any(
+        isinstance(m, type) and issubclass(m, SessionMiddleware) for m in middleware
+    ):
+        return []
+    return [
+        Error(
+            "session_attachments needs sessions, and MIDDLEWARE has no "
+            "SessionMiddleware.",
+            hint="Add 'django.contrib.sessions.middleware.SessionMiddleware' to "
+            "MIDDLEWARE.",
+            id="session_attachments.E001",
+        )
+    ]
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """E002 to E007: the settings' types and ranges."""
+    messages: list[CheckMessage] = []
+    for check_id, setting in SETTINGS.items():
+        try:
+            setting.__get__(conf)
+        except ImproperlyConfigured as error:
+            name = str(error).split(maxsplit=1)[0].rstrip(":")
+            messages.append(
+                Error(str(error), hint=f"Change {name} in your settings.", id=check_id)
+            )
+    return messages
+
+
+def check_libmagic(**kwargs: Any) -> list[CheckMessage]:
+    """W001: without libmagic a type comes from the name alone."""
+    error = content.libmagic_error()
+    if error is None:
+        return []
+    return [
+        Warning(
+            f"libmagic cannot be used ({error}): the types of attachments come from "
+            "their names alone.",
+            hint="Install the C library: 'apt-get install libmagic1' on Debian and "
+            "Ubuntu, 'brew install libmagic' on macOS; on Windows 'pacman -S "
+            "mingw-w64-x86_64-file' in MSYS2, whose folder mingw64/bin goes into "
+            "PATH. Or see the extra 'libmagic' in the README.",
+            id="session_attachments.W001",
+        )
+    ]
+
+
+def check_sessions(**kwargs: Any) -> list[CheckMessage]:
+    """W002: a signed cookie cannot be revoked."""
+    engine = import_string(f"{settings.SESSION_ENGINE}.SessionStore")
+    if not issubclass(engine, SessionStore):
+        return []
+    return [
+        Warning(
+            "Sessions live in signed cookies, which Django cannot revoke: who kept an "
+            "old cookie keeps its attachments after logout.",
+            hint="Set SESSION_ENGINE to an engine that stores sessions on the server, "
+            "such as 'django.contrib.sessions.backends.db'.",
+            id="session_attachments.W002",
+        )
+    ]
+
+
+def check_storage(**kwargs: Any) -> list[CheckMessage]:
+    """W003: files below MEDIA_ROOT may be served to everyone."""
+    storage = attachment_storage()
+    media = str(settings.MEDIA_ROOT)
+    if (
+        not isinstance(storage, FileSystemStorage)
+        or not media
+        or not settings.MEDIA_URL
+        or not Path(storage.location).resolve().is_relative_to(Path(media).resolve())
+    ):
+        return []
+    return [
+        Warning(
+            "Attachments are private, but are stored inside MEDIA_ROOT, which is "
+            "usually served at MEDIA_URL.",
+            hint="Add an entry 'session_attachments' to STORAGES, with a location "
+            "outside MEDIA_ROOT that no other site's attachments share.",
+            id="session_attachments.W003",
+        )
+    ]
+
+
+def check_quotas(**kwargs: Any) -> list[CheckMessage]:
+    """W004: without a quota one visitor can fill the disk."""
+    try:
+        if conf.has_quota:
+            return []
+    except ImproperlyConfigured:
+        # check_settings() says what is wrong.
+        return []
+    return [
+        Warning(
+            "A session may store any number of attachments.",
+            hint="Set SESSION_ATTACHMENTS_MAX_SESSION_SIZE, or "
+            "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE and "
+            "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES.",
+            id="session_attachments.W004",
+        )
+    ]

@@ -1,0 +1,91 @@
+"""Remove outdated attachments, and old files to which no attachment refers."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...outdated import Outcome, Report, remove_outdated
+
+
+class Command(BaseCommand):
+    """Parse, call ``remove_outdated``, report."""
+
+    help = "Remove attachments that were uploaded more than N days ago."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument(
+            "--older-than",
+            metavar="N",
+            help="days, 0 or more, fractions allowed",
+        )
+        parser.add_argument(
+            "--verbose", action="store_true", help="print the name of all that goes"
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only say what would go"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Remove; raise CommandError if something could not be removed."""
+        if options["older_than"] is None:
+            raise CommandError("The option --older-than=N is required.")
+        with self._progress(options["verbose"]) as report:
+            try:
+                outcome = remove_outdated(
+                    _days(options["older_than"]), options["dry_run"], report
+                )
+            except (ValueError, OverflowError) as error:
+                raise CommandError(
+                    f"--older-than must be a number of days, 0 or more, that does "
+                    f"not leave the calendar, not {options['older_than']!r}.",
+                    returncode=2,
+                ) from error
+        for failure in outcome.failures:
+            self.stderr.write(self._printable(failure))
+        self.stdout.write(_summary(outcome, options["dry_run"]))
+        if outcome.failures:
+            raise CommandError(f"Not removed: {len(outcome.failures)}.")
+
+    @contextmanager
+    def _progress(self, verbose: bool) -> Iterator[Report]:
+        """Hand out what to call for each name: it prints, or moves a progress bar."""
+        if verbose:
+            yield lambda name: self.stdout.write(self._printable(f"delete {name}"))
+            return
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            yield str
+            return
+        # disable=None: only on a terminal.
+        with tqdm(unit=" files", disable=None, leave=False) as bar:
+            yield lambda name: bar.update()
+
+    def _printable(self, text: str) -> str:
+        """Return ``text`` as it can be printed on one line of any terminal or pipe."""
+        line = "".join(
+            char if char.isprintable() else ascii(char)[1:-1] for char in text
+        )
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _days(value: object) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(value)
+    return timedelta(days=float(value))
+
+
+def _summary(outcome: Outcome, dry_run: bool) -> str:
+    verb = "Would remove" if dry_run else "Removed"
+    attachments = "attachment" if outcome.attachments == 1 else "attachments"
+    files = "file" if outcome.files == 1 else "files"
+    return (
+        f"{verb} {outcome.attachments} {attachments} and {outcome.files} {files} "
+        f"without an attachment, {outcome.size} bytes."
+    )

@@ -1,0 +1,118 @@
+"""Answers in JSON, errors as problem+json (RFC 9457), and the headers of both."""
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousMultipartForm,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.http import HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+
+from . import exceptions
+from .conf import conf
+from .exceptions import AttachmentError
+from .models import Attachment
+
+Response = TypeVar("Response", bound=HttpResponseBase)
+
+STATUSES = {
+    exceptions.NoFile: HTTPStatus.BAD_REQUEST,
+    exceptions.IncompleteUpload: HTTPStatus.BAD_REQUEST,
+    exceptions.BadForm: HTTPStatus.BAD_REQUEST,
+    exceptions.BadName: HTTPStatus.BAD_REQUEST,
+    exceptions.BadBundle: HTTPStatus.BAD_REQUEST,
+    exceptions.Invalid: HTTPStatus.BAD_REQUEST,
+    exceptions.FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.BundleTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.SessionTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.LengthRequired: HTTPStatus.LENGTH_REQUIRED,
+    exceptions.AttachmentNotFound: HTTPStatus.NOT_FOUND,
+    exceptions.AttachmentProtected: HTTPStatus.CONFLICT,
+    exceptions.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+}
+
+# What Django raises while it reads a form.
+FORM_ERRORS = (
+    MultiPartParserError,
+    RequestDataTooBig,
+    SuspiciousMultipartForm,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+    UnreadablePostError,
+)
+
+
+def json_response(data: object) -> HttpResponse:
+    """Answer ``data`` as 0.2 did: ASCII, with spaces, closed by CRLF."""
+    return private(HttpResponse(_dump(data), content_type="application/json"))
+
+
+def listing(attachments: Iterable[Attachment]) -> HttpResponse:
+    """Answer a list of attachments, in the order given."""
+    return json_response([_describe(attachment) for attachment in attachments])
+
+
+def problem(error: AttachmentError) -> HttpResponse:
+    """Answer ``error``, in the active language, with its status."""
+    status = STATUSES[type(error)]
+    data = {
+        "title": str(error.title),
+        "status": status.value,
+        "detail": str(error),
+        "code": error.code,
+        "name": error.name,
+        "limit": error.limit,
+    }
+    data = {key: value for key, value in data.items() if value is not None}
+    return private(
+        HttpResponse(
+            _dump(data), status=status, content_type="application/problem+json"
+        )
+    )
+
+
+def form_error(error: Exception) -> AttachmentError:
+    """Return the app's error for one of FORM_ERRORS."""
+    match error:
+        case TooManyFieldsSent():
+            return exceptions.BadForm()
+        case TooManyFilesSent():
+            return exceptions.TooManyFiles(limit=conf.max_number_of_files)
+        case RequestDataTooBig():
+            return exceptions.FormTooLarge(limit=conf.max_form_size)
+    return exceptions.IncompleteUpload()
+
+
+def private(response: Response) -> Response:
+    """Return ``response``, which no cache may keep and no browser may reinterpret."""
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    patch_vary_headers(response, ("Cookie",))
+    return response
+
+
+def _dump(data: object) -> str:
+    return json.dumps(data, separators=(", ", ": ")) + "\r\n"
+
+
+def _describe(attachment: Attachment) -> dict[str, Any]:
+    created = attachment.created
+    if timezone.is_aware(created):
+        created = timezone.localtime(created)
+    return {
+        "mimetype": attachment.mimetype,
+        "size": attachment.size,
+        "name": attachment.filename,
+        "created": created.strftime("%Y-%m-%d %H:%M"),
+    }

@@ -1,0 +1,214 @@
+"""Limits that hold while the body of an upload is being read.
+
+``install()`` puts UploadReader before the host's own upload handlers. It parses the
+form itself, from a stream that is counted, with UploadLimits as the first handler.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, StopUpload
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParser
+from django.utils.datastructures import MultiValueDict
+
+from .bundles import check_name, check_size, check_totals
+from .exceptions import AttachmentError, IncompleteUpload, LengthRequired
+
+Files = list["UploadedFile[bytes]"]
+FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
+
+BLOCK = 64 * 1024
+
+# How much of the end of a body is searched for the closing delimiter, after which
+# RFC 2046 allows an epilogue.
+TAIL = 4096
+
+
+def install(request: HttpRequest) -> None:
+    """Let the limits hold for the form in ``request``, which is not yet read.
+
+    Raises LengthRequired for a body that Django would not read. Where a middleware
+    of the host's has read the form already, the limits hold after that only.
+    """
+    if not request.META.get("CONTENT_LENGTH"):
+        if isinstance(request, WSGIRequest):
+            if "HTTP_TRANSFER_ENCODING" in request.META:
+                raise LengthRequired
+        else:
+            # Under ASGI the whole body is here, but Django takes it for empty.
+            stream = request._stream
+            request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
+            stream.seek(0)
+    try:
+        request.upload_handlers = [UploadReader(request, request.upload_handlers)]
+    except AttributeError:
+        return
+
+
+def uploaded_files(request: HttpRequest) -> Files:
+    """Return the files of the form, in the order of the body, whatever their fields.
+
+    Raises the AttachmentError that says what is refused, or what Django raises of a
+    form that it does not take.
+    """
+    files = request.FILES
+    for handler in request.upload_handlers:
+        if isinstance(handler, UploadReader):
+            return handler.files
+    return [file for _, field in files.lists() for file in field]
+
+
+def drain(stream: Any) -> None:
+    """Read the rest of ``stream`` and throw it away.
+
+    A client that is still sending sees the answer only then. Django reads by lines,
+    and a body need not have any.
+    """
+    try:
+        while stream.read(BLOCK):
+            pass
+    except (OSError, ValueError):
+        # The client is gone, or the stream closed.
+        return
+
+
+class UploadReader(FileUploadHandler):
+    """Parses the form for all ``handlers``, and knows whether it came whole.
+
+    ``files`` are the uploaded files in the order of the body.
+    """
+
+    def __init__(
+        self, request: HttpRequest, handlers: Iterable[FileUploadHandler]
+    ) -> None:
+        super().__init__(request)
+        self.limits = UploadLimits(request)
+        self.handlers = [self.limits, *handlers]
+        self.files: Files = []
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        META: dict[str, Any],  # noqa: N803 - Django's name
+        content_length: int,
+        boundary: bytes,  # type: ignore[override]
+        encoding: str | None = None,
+    ) -> tuple[QueryDict, FilesByField]:
+        """Return fields and files; raises what refuses them, with nothing left open."""
+        body = Body(input_data)
+        # Since Django 6.1 a host may choose its own parser.
+        parser_class = getattr(self.request, "multipart_parser_class", MultiPartParser)
+        parser = parser_class(
+            META,
+            body,  # type: ignore[arg-type]
+            self.handlers,
+            encoding,
+        )
+        files: FilesByField = MultiValueDict()
+        try:
+            fields, files = parser.parse()
+            if self.limits.error is not None:
+                raise self.limits.error
+            if not body.is_complete(content_length, boundary):
+                raise IncompleteUpload
+        except BaseException:
+            self._close(files)
+            raise
+        finally:
+            drain(body)
+        self.files = list(self.limits.in_order(files))
+        return fields, files
+
+    def _close(self, files: FilesByField) -> None:
+        """Close, and so delete, what was received, the file under way included."""
+        for _, field in files.lists():
+            for file in field:
+                file.close()
+        for handler in self.handlers:
+            if hasattr(handler, "file"):
+                handler.file.close()
+
+
+class UploadLimits(FileUploadHandler):
+    """Refuses names and sizes as soon as they are known; keeps no data itself.
+
+    ``error`` is what refused the upload.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.error: AttachmentError | None = None
+        self.name = ""
+        self.sizes: dict[str, int] = {}
+        self.received: list[tuple[str, str]] = []
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Check the name, before Django cuts it, and the number of files."""
+        super().new_file(*args, **kwargs)
+        try:
+            self.name = check_name(self.file_name or "")
+        except AttachmentError as error:
+            self._refuse(error)
+        self._grow_to(0)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
+        """Check the sizes, and hand the data on."""
+        self._grow_to(start + len(raw_data))
+        return raw_data
+
+    def file_complete(self, file_size: int) -> None:
+        """Remember the order; the next handlers make the file."""
+        self.received.append((self.field_name or "", self.name))
+
+    def in_order(self, files: FilesByField) -> Iterator[UploadedFile[bytes]]:
+        """Yield ``files``, which are grouped by field, as they were received."""
+        fields = {field: iter(uploaded) for field, uploaded in files.lists()}
+        for field, name in self.received:
+            # A handler of the host's may have kept a file to itself.
+            file = next(fields.get(field, iter(())), None)
+            if file is not None:
+                file.name = name
+                yield file
+
+    def _grow_to(self, size: int) -> None:
+        # A file replaces an earlier one of its name.
+        self.sizes[self.name] = size
+        total = sum(self.sizes.values())
+        try:
+            check_size(size, self.name)
+            check_totals(len(self.sizes), total, total)
+        except AttachmentError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: AttachmentError) -> NoReturn:
+        self.error = error
+        raise StopUpload(connection_reset=True)
+
+
+class Body:
+    """The stream of a body, counted."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._count = 0
+        self._tail = b""
+
+    def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes."""
+        data: bytes = self._stream.read(size)
+        self._count += len(data)
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+        return data
+
+    def is_complete(self, content_length: int, boundary: bytes) -> bool:
+        """Whether all bytes came, and among them the delimiter that closes a form.
+
+        Django's parser takes a form that is cut short for whole. (RFC 2046, 5.1.1)
+        """
+        return self._count >= content_length and b"--" + boundary + b"--" in self._tail

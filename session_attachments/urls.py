@@ -1,0 +1,123 @@
+"""The app's URLs, which keep the names of 0.2, and what they route to."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from . import uploadhandlers, views
+from .conf import conf
+from .exceptions import AttachmentError, MethodNotAllowed
+from .responses import FORM_ERRORS, form_error, private, problem
+
+View = Callable[..., HttpResponseBase]
+
+
+def answer_errors(view: View) -> View:
+    """Answer what ``view`` refuses as problem+json."""
+
+    @wraps(view)
+    def answering(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, **kwargs)
+        except AttachmentError as error:
+            return problem(error)
+        except FORM_ERRORS as error:
+            return problem(form_error(error))
+
+    return answering
+
+
+def by_method(**choices: View) -> View:
+    """Return a view that leaves the work to the one chosen for the method."""
+    views = {**choices, "HEAD": choices["GET"]} if "GET" in choices else choices
+    allow = ", ".join([*views, "OPTIONS"])
+
+    @answer_errors
+    def chosen(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        if request.method in views:
+            return views[request.method](request, **kwargs)
+        if request.method == "OPTIONS":
+            response = private(HttpResponse())
+        else:
+            response = problem(MethodNotAllowed())
+        response.headers["Allow"] = allow
+        return response
+
+    return chosen
+
+
+def limits_before_token(view: View) -> View:
+    """Let the limits hold before the CSRF token, which is in the body, is looked up.
+
+    The handlers have to be set before the form is read, and CsrfViewMiddleware reads
+    it: so the view opts out of the middleware and asks it again, if it is installed.
+    See "Modifying upload handlers on the fly" in Django's documentation. No
+    transaction of ATOMIC_REQUESTS is open meanwhile.
+    """
+
+    @csrf_exempt
+    @answer_errors
+    def limited(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        try:
+            if request.method == "POST":
+                uploadhandlers.install(request)
+            refusal = None
+            if middleware := conf.csrf_middleware:
+                # Its constructor wants what it would call next; it is not called.
+                refusal = middleware(view).process_view(request, view, (), kwargs)
+            return refusal or view(request, **kwargs)
+        finally:
+            if request.method == "POST":
+                uploadhandlers.drain(request)
+
+    for alias in connections:
+        limited = transaction.non_atomic_requests(using=alias)(limited)
+    return limited
+
+
+def with_name(name: str, view: View) -> View:
+    """Return ``view`` for the attachment called ``name``."""
+
+    def named(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        return view(request, file_name=name, **kwargs)
+
+    return named
+
+
+# Each URL's callable has a name, so that a host can route to it by itself.
+bundle_attachments = limits_before_token(
+    by_method(GET=views.list_attachments, POST=views.upload, DELETE=views.delete_bundle)
+)
+# A file may be called "delete".
+delete_bundle_attachments = by_method(
+    GET=with_name("delete", views.download),
+    POST=views.delete_bundle,
+    DELETE=with_name("delete", views.delete),
+)
+get_filename_attachment = by_method(GET=views.download, DELETE=views.delete)
+delete_filename_attachment = by_method(POST=views.delete)
+
+urlpatterns = [
+    path("<str:bundle_id>/", bundle_attachments, name="bundle-attachments"),
+    path(
+        "<str:bundle_id>/delete/",
+        delete_bundle_attachments,
+        name="delete-bundle-attachments",
+    ),
+    path(
+        "<str:bundle_id>/<str:file_name>/",
+        get_filename_attachment,
+        name="get-filename-attachment",
+    ),
+    path(
+        "<str:bundle_id>/<str:file_name>/delete/",
+        delete_filename_attachment,
+        name="delete-filename-attachment",
+    ),
+]

@@ -1,0 +1,42 @@
+"""The five views: request, bundle, response.
+
+``urls`` chooses among them by method, and answers what they raise.
+"""
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from .bundles import Bundle
+from .downloads import attachment_response
+from .responses import json_response, listing
+from .uploadhandlers import uploaded_files
+
+
+def list_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """List the bundle; a client without a session gets one."""
+    bundle = Bundle(request.session, bundle_id)
+    bundle.start_session()
+    return listing(bundle.list())
+
+
+def upload(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Store every file of the form; list what was stored."""
+    files = uploaded_files(request)
+    return listing(Bundle(request.session, bundle_id).add(*files))
+
+
+def delete_bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """Delete the bundle: one ``[true]`` an attachment."""
+    removed = Bundle(request.session, bundle_id).clear()
+    return json_response([[True]] * removed)
+
+
+def download(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponseBase:
+    """Send the attachment."""
+    attachment = Bundle(request.session, bundle_id).get(file_name)
+    return attachment_response(request, attachment)
+
+
+def delete(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponse:
+    """Delete the attachment: ``[true]``, or ``[false]`` if there is none."""
+    return json_response([Bundle(request.session, bundle_id).remove(file_name)])
