@@ -1,0 +1,24 @@
+"""Fixtures that every test may use."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def media(settings, tmp_path):
+    """Give the test a folder of its own to store in; return it."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return settings.MEDIA_ROOT
+
+
+@pytest.fixture
+def stored(media):
+    """Return a function that lists what is stored: names relative to the storage."""
+
+    def list_files():
+        return sorted(
+            path.relative_to(media).as_posix()
+            for path in media.rglob("*")
+            if path.is_file()
+        )
+
+    return list_files

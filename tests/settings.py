@@ -1,0 +1,95 @@
+"""Settings of the tests; TEST_DATABASE chooses the database."""
+
+import os
+import tempfile
+from pathlib import Path
+
+env = os.environ.get
+
+TEMPORARY = Path(tempfile.gettempdir())
+
+SECRET_KEY = "not secret: tests only"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+TIME_ZONE = "America/Chicago"
+ROOT_URLCONF = "tests.urls"
+# Each test gets a MEDIA_ROOT of its own: see conftest.py.
+MEDIA_ROOT = TEMPORARY / "no-test-writes-here"
+MEDIA_URL = ""
+STATIC_URL = "static/"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "session_attachments",
+    "tests.host",
+]
+
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "session_attachments.context_processors.filesize",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "sqlite": {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            # A file, which threads and server processes can share.
+            "NAME": "session_attachments",
+            "TEST": {"NAME": TEMPORARY / f"session_attachments.{os.getpid()}"},
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL",
+                "timeout": 20,
+            },
+        }
+    },
+    "postgresql": {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "session_attachments",
+            "HOST": env("TEST_POSTGRES_HOST", "127.0.0.1"),
+            "PORT": env("TEST_POSTGRES_PORT", "5432"),
+            "USER": env("TEST_POSTGRES_USER", "session_attachments"),
+            "PASSWORD": env("TEST_POSTGRES_PASSWORD", "session_attachments"),
+        }
+    },
+    "mariadb": {
+        "default": {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": "session_attachments",
+            "HOST": env("TEST_MARIADB_HOST", "127.0.0.1"),
+            "PORT": env("TEST_MARIADB_PORT", "3306"),
+            "USER": env("TEST_MARIADB_USER", "session_attachments"),
+            "PASSWORD": env("TEST_MARIADB_PASSWORD", "session_attachments"),
+        }
+    },
+}[env("TEST_DATABASE", "sqlite")]
+
+if env("TEST_DATABASE") == "mariadb":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
