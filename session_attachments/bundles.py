@@ -201,8 +201,8 @@ class Bundle:
             added = sum(attachment.size for attachment in attachments)
             check_totals(
                 totals["files"] + len(attachments),
-                totals["bundle"] + added,
-                totals["session"] + added,
+                totals["bundle_size"] + added,
+                totals["session_size"] + added,
             )
         return session.store(attachments)
 

@@ -131,8 +131,13 @@ def _wanted_range(
 
 def _stream(
     request: HttpRequest, file: Any, length: int, mimetype: str
-) -> StreamingHttpResponse:
-    if isinstance(request, ASGIRequest):
+) -> HttpResponseBase:
+    response: HttpResponseBase
+    if request.method == "HEAD":
+        # Nobody reads the body, and so nobody might close it.
+        file.close()
+        response = HttpResponse(content_type=mimetype)
+    elif isinstance(request, ASGIRequest):
         response = StreamingHttpResponse(AsyncBlocks(file), content_type=mimetype)
     else:
         response = FileResponse(file, content_type=mimetype)

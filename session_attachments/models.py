@@ -129,12 +129,12 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def totals(self, bundle: str) -> dict[str, int]:
         """Return the bytes of all rows and the bytes and number of those in a bundle.
 
-        The keys are ``session``, ``bundle`` and ``files``.
+        The keys are ``session_size``, ``bundle_size`` and ``files``.
         """
         inside = models.Q(bundle=bundle)
         return self.aggregate(
-            session=models.Sum("size", default=0),
-            bundle=models.Sum("size", filter=inside, default=0),
+            session_size=models.Sum("size", default=0),
+            bundle_size=models.Sum("size", filter=inside, default=0),
             files=models.Count("pk", filter=inside),
         )
 

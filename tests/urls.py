@@ -3,7 +3,15 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from tests.host import views
+
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),
     path("admin/", admin.site.urls),
+    path("login/<str:username>/", views.login),
+    path("logout/", views.logout),
+    path("change-password/", views.change_password),
+    path("cycle-key/", views.cycle_key),
+    path("flush/", views.flush),
+    path("visit/", views.visit),
 ]
