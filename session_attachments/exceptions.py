@@ -1,5 +1,6 @@
 """What can be wrong with an attachment: a stable code and a sentence."""
 
+from django.template.defaultfilters import filesizeformat
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -13,25 +14,24 @@ class AttachmentError(Exception):
     ``too_many_files``.
     """
 
-    code = "error"
-    title: str | Promise = _("Refused")
-    detail: str | Promise = _("The request was refused.")
+    code: str
+    title: str | Promise
+    detail: str | Promise
 
     def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        name: str | None = None,
-        limit: int | None = None,
+        self, *, name: str | None = None, limit: int | None = None, message: str = ""
     ) -> None:
+        super().__init__(name, limit, message)
         self.name = name
         self.limit = limit
-        if detail is not None:
-            self.detail = detail
-        super().__init__(detail)
+        self.message = message
 
     def __str__(self) -> str:
-        return str(self.detail)
+        return self.message or str(self.detail) % {
+            "name": self.name,
+            "limit": self.limit,
+            "size": filesizeformat(self.limit or 0),
+        }
 
 
 class NoFile(AttachmentError):
@@ -92,7 +92,7 @@ class FileTooLarge(AttachmentError):
 
     code = "file_too_large"
     title = _("File too large")
-    detail = _("The file is too large.")
+    detail = _("The file “%(name)s” is larger than %(size)s.")
 
 
 class BundleTooLarge(AttachmentError):
@@ -100,7 +100,7 @@ class BundleTooLarge(AttachmentError):
 
     code = "bundle_too_large"
     title = _("Bundle too large")
-    detail = _("The files are too large taken together.")
+    detail = _("The files would take more than %(size)s together.")
 
 
 class TooManyFiles(AttachmentError):
@@ -108,7 +108,7 @@ class TooManyFiles(AttachmentError):
 
     code = "too_many_files"
     title = _("Too many files")
-    detail = _("These are too many files.")
+    detail = _("No more than %(limit)s files are allowed.")
 
 
 class SessionTooLarge(AttachmentError):
@@ -116,7 +116,9 @@ class SessionTooLarge(AttachmentError):
 
     code = "session_too_large"
     title = _("Too much stored")
-    detail = _("You have stored too much. Please remove some files first.")
+    detail = _(
+        "You would store more than %(size)s. Please remove some files first."
+    )
 
 
 class FormTooLarge(AttachmentError):
@@ -124,7 +126,7 @@ class FormTooLarge(AttachmentError):
 
     code = "form_too_large"
     title = _("Form too large")
-    detail = _("The fields of the form are too large.")
+    detail = _("The fields of the form are larger than %(size)s.")
 
 
 class LengthRequired(AttachmentError):

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from django.core.exceptions import (
+    BadRequest,
     RequestDataTooBig,
     SuspiciousMultipartForm,
     TooManyFieldsSent,
@@ -25,25 +26,26 @@ from .models import Attachment
 Response = TypeVar("Response", bound=HttpResponseBase)
 
 STATUSES = {
-    exceptions.NoFile: HTTPStatus.BAD_REQUEST,
-    exceptions.IncompleteUpload: HTTPStatus.BAD_REQUEST,
-    exceptions.BadForm: HTTPStatus.BAD_REQUEST,
-    exceptions.BadName: HTTPStatus.BAD_REQUEST,
-    exceptions.BadBundle: HTTPStatus.BAD_REQUEST,
-    exceptions.Invalid: HTTPStatus.BAD_REQUEST,
-    exceptions.FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    exceptions.BundleTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    exceptions.TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    exceptions.SessionTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    exceptions.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    exceptions.LengthRequired: HTTPStatus.LENGTH_REQUIRED,
-    exceptions.AttachmentNotFound: HTTPStatus.NOT_FOUND,
-    exceptions.AttachmentProtected: HTTPStatus.CONFLICT,
-    exceptions.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    exceptions.NoFile.code: HTTPStatus.BAD_REQUEST,
+    exceptions.IncompleteUpload.code: HTTPStatus.BAD_REQUEST,
+    exceptions.BadForm.code: HTTPStatus.BAD_REQUEST,
+    exceptions.BadName.code: HTTPStatus.BAD_REQUEST,
+    exceptions.BadBundle.code: HTTPStatus.BAD_REQUEST,
+    exceptions.Invalid.code: HTTPStatus.BAD_REQUEST,
+    exceptions.FileTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.BundleTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.TooManyFiles.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.SessionTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.FormTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exceptions.LengthRequired.code: HTTPStatus.LENGTH_REQUIRED,
+    exceptions.AttachmentNotFound.code: HTTPStatus.NOT_FOUND,
+    exceptions.AttachmentProtected.code: HTTPStatus.CONFLICT,
+    exceptions.MethodNotAllowed.code: HTTPStatus.METHOD_NOT_ALLOWED,
 }
 
 # What Django raises while it reads a form.
 FORM_ERRORS = (
+    BadRequest,
     MultiPartParserError,
     RequestDataTooBig,
     SuspiciousMultipartForm,
@@ -65,7 +67,7 @@ def listing(attachments: Iterable[Attachment]) -> HttpResponse:
 
 def problem(error: AttachmentError) -> HttpResponse:
     """Answer ``error``, in the active language, with its status."""
-    status = STATUSES[type(error)]
+    status = STATUSES[error.code]
     data = {
         "title": str(error.title),
         "status": status.value,
@@ -85,6 +87,9 @@ def problem(error: AttachmentError) -> HttpResponse:
 def form_error(error: Exception) -> AttachmentError:
     """Return the app's error for one of FORM_ERRORS."""
     match error:
+        case BadRequest():
+            # A form without files that is not in UTF-8.
+            return exceptions.NoFile()
         case TooManyFieldsSent():
             return exceptions.BadForm()
         case TooManyFilesSent():

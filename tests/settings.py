@@ -57,8 +57,8 @@ DATABASES = {
     "sqlite": {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
+            "NAME": ":memory:",
             # A file, which threads and server processes can share.
-            "NAME": "session_attachments",
             "TEST": {"NAME": TEMPORARY / f"session_attachments.{os.getpid()}"},
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
@@ -89,7 +89,7 @@ DATABASES = {
     },
 }[env("TEST_DATABASE", "sqlite")]
 
-if env("TEST_DATABASE") == "mariadb":
+if env("TEST_DATABASE") == "mariadb":  # pragma: no cover - measured on SQLite
     import pymysql
 
     pymysql.install_as_MySQLdb()

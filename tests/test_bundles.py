@@ -133,6 +133,16 @@ class TestAdd:
         assert [a.filename for a in added] == ["egg.txt", "spam.txt"]
         assert [a.pk for a in added] == [bundle.get(a.filename).pk for a in added]
 
+    def test_attachments_have_keys_without_bulk_returning(self, bundle, monkeypatch):
+        """MySQL does not tell the keys of several new rows."""
+        monkeypatch.setattr(
+            connection.features, "can_return_rows_from_bulk_insert", False
+        )
+
+        added = add(bundle, spam=b"spam\n", egg=b"egg\n")
+
+        assert [a.pk for a in added] == [bundle.get(a.filename).pk for a in added]
+
     def test_last_of_two_files_of_one_name_wins(self, bundle):
         added = add(bundle, ("a", b"first"), ("b", b"b"), ("a", b"last"))
 

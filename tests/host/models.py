@@ -13,6 +13,25 @@ class Pointing(models.Model):
         return f"{type(self).__name__} {self.pk}"
 
 
+class Letter(models.Model):
+    """Keeps attachments for good."""
+
+    def __str__(self):
+        return f"Letter {self.pk}"
+
+
+class Enclosure(models.Model):
+    """One file of a letter."""
+
+    letter = models.ForeignKey(
+        Letter, on_delete=models.CASCADE, related_name="enclosures"
+    )
+    file = models.FileField(upload_to="letters")
+
+    def __str__(self):
+        return self.file.name
+
+
 class Note(Pointing):
     """Goes with its attachment."""
 

@@ -1,0 +1,180 @@
+"""What README.rst says is what the code does."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.checks import run_checks
+from django.core.files.base import ContentFile
+from django.test import Client
+from django.urls import path
+
+from session_attachments import checks, conf, urls
+from session_attachments.bundles import Bundle
+from session_attachments.exceptions import AttachmentError
+from session_attachments.responses import STATUSES
+from tests.clients import URL, names, problem, upload
+from tests.host.models import Letter
+from tests.host.views import login
+
+README = (Path(__file__).parent.parent / "README.rst").read_text(encoding="utf-8")
+
+
+def section(title):
+    """Return the text of the section with this title."""
+    pattern = rf"^{re.escape(title)}\n[-=]+\n\n(.*?)(?=^[^\n]+\n(?:---+|===+)\n\n|\Z)"
+    return re.search(pattern, README, re.DOTALL | re.MULTILINE).group(1)
+
+
+def code_blocks(title):
+    """Return the Python code in the section with this title."""
+    blocks = re.findall(
+        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", section(title), re.MULTILINE
+    )
+    return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def run_code(code, **names):
+    """Run code of the README; return the names it defines."""
+    exec(compile(code, "README.rst", "exec"), names)  # noqa: S102
+    return names
+
+
+def test_settings_are_those_of_the_code():
+    source = Path(conf.__file__).read_text()
+    titles = re.findall(r"^(SESSION_ATTACHMENTS_\w+)\n-+$", README, re.MULTILINE)
+
+    assert sorted(titles) == sorted(
+        set(re.findall(r'"(SESSION_ATTACHMENTS_\w+)"', source))
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("SESSION_ATTACHMENTS_MAX_FILE_SIZE", conf.conf.max_file_megabytes),
+        ("SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE", conf.conf.max_bundle_size),
+        ("SESSION_ATTACHMENTS_MAX_BUNDLE_FILES", conf.conf.max_bundle_files),
+        ("SESSION_ATTACHMENTS_MAX_SESSION_SIZE", conf.conf.max_session_size),
+        ("SESSION_ATTACHMENTS_VALIDATORS", conf.conf.validators),
+        ("SESSION_ATTACHMENTS_ACCEL", conf.conf.accel),
+    ],
+)
+def test_defaults_are_those_of_the_code(setting, value):
+    assert section(setting).startswith(f"Default: ``{value}``\n")
+
+
+def test_check_ids_are_those_of_the_code():
+    source = Path(checks.__file__).read_text()
+    ids = set(re.findall(r"session_attachments\.[EW]\d{3}", source))
+
+    assert set(re.findall(r"session_attachments\.[EW]\d{3}", README)) == ids
+
+
+def test_error_codes_and_statuses_are_those_of_the_code():
+    rows = re.findall(r"^``(\w+)`` +(\d{3}) ", section("Errors"), re.MULTILINE)
+
+    assert sorted(rows) == sorted(
+        (code, str(status.value)) for code, status in STATUSES.items()
+    )
+    assert set(STATUSES) == {e.code for e in AttachmentError.__subclasses__()}
+
+
+def test_url_names_are_those_of_the_code():
+    for pattern in urls.urlpatterns:
+        assert f"``{pattern.name}``" in section("URLs and methods")
+
+
+def test_settings_of_the_tests_pass_the_checks():
+    assert not [m for m in run_checks() if m.id.startswith("session_attachments.E")]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRecipes:
+    @pytest.fixture
+    def session(self):
+        return SessionStore()
+
+    def test_python_api(self, session):
+        bundle = Bundle(session, "draft-7")
+        bundle.add(ContentFile(b"spam\n", "spam.txt"))
+        request, message = Request(session), Message()
+        (code,) = code_blocks("In Python")
+
+        run_code(
+            code,
+            request=request,
+            message=message,
+            uploaded_file=ContentFile(b"egg\n", "egg.txt"),
+        )
+
+        assert message.attached == [("spam.txt", b"spam\n", "text/plain")]
+        assert len(bundle) == 0
+
+    def test_command_as_a_function(self):
+        (code,) = code_blocks("The command")
+
+        assert run_code(code)["outcome"].failures == []
+
+    def test_keep_for_good(self, session, stored):
+        bundle = Bundle(session, "draft-7")
+        bundle.add(ContentFile(b"spam\n", "spam.txt"))
+        letter = Letter.objects.create()
+        (code,) = code_blocks("Keep an attachment for good")
+
+        run_code(code)["send"](Request(session), letter)
+
+        with letter.enclosures.get().file.open() as file:
+            assert file.read() == b"spam\n"
+        assert len(bundle) == 0
+        assert [name.split("/")[0] for name in stored()] == ["letters"]
+
+    def test_only_for_users_who_are_logged_in(self, settings):
+        (code,) = code_blocks("Only for users who are logged in")
+        patterns = run_code(code)["urlpatterns"]
+        settings.ROOT_URLCONF = ModuleType("urlconf")
+        settings.ROOT_URLCONF.urlpatterns = [
+            *patterns,
+            path("login/<str:username>/", login),
+        ]
+        anonymous, ann = Client(), Client(enforce_csrf_checks=True)
+        ann.post("/login/ann/")
+
+        for method in ("get", "post", "delete"):
+            for url in ("", "delete/", "spam.txt/", "spam.txt/delete/"):
+                assert getattr(anonymous, method)(URL + url).status_code == 302
+        assert upload(ann, {"spam.txt": b"spam\n"}).status_code == 403
+        assert names(ann.get(URL)) == []
+
+    def test_only_some_types(self, settings, client):
+        code, setting = code_blocks("Only some types")
+        globals()["only_documents"] = run_code(code)["only_documents"]
+        (dotted_path,) = run_code(setting)["SESSION_ATTACHMENTS_VALIDATORS"]
+        assert dotted_path.endswith(".only_documents")
+        settings.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.only_documents"]
+
+        refused = upload(client, {"report.pdf": b"<html>"})
+        taken = upload(client, {"report.txt": b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"})
+
+        assert problem(refused) == (400, "invalid")
+        assert refused.json()["detail"] == "Please send PDF, JPEG or PNG."
+        assert names(taken) == ["report.txt"]
+
+
+class Request:
+    """As much of a request as the README's code uses."""
+
+    def __init__(self, session):
+        self.session = session
+
+
+class Message:
+    """As much of an EmailMessage as the README's code uses."""
+
+    def __init__(self):
+        self.attached = []
+
+    def attach(self, *arguments):
+        self.attached.append(arguments)
