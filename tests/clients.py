@@ -1,8 +1,12 @@
 """What the tests say to the app over HTTP, and what they read from its answers."""
 
+from io import BytesIO
+from urllib.parse import quote
+
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 URL = "/attachments/foo/"
+MULTIPART = "multipart/form-data; boundary=limit"
 
 
 def upload(client, files, url=URL, **extra):
@@ -31,3 +35,32 @@ def problem(response):
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["status"] == response.status_code
     return response.status_code, response.json()["code"]
+
+
+def part(content=b"spam\n", name="spam.txt", field="file", headers=""):
+    """Return a part of a form; with ``name=None`` a plain field."""
+    filename = "" if name is None else f'; filename="{name}"'
+    disposition = f'Content-Disposition: form-data; name="{field}"{filename}\r\n'
+    return f"--limit\r\n{disposition}{headers}\r\n".encode() + content + b"\r\n"
+
+
+def form(*parts, end=b"--limit--\r\n"):
+    """Return the body of a form."""
+    return b"".join(parts) + end
+
+
+def send(
+    client, body, content_type=MULTIPART, length=None, url=URL, method="POST", **extra
+):
+    """Send ``body`` as it is, announced as ``length`` bytes long."""
+    extra.setdefault("CONTENT_LENGTH", str(len(body) if length is None else length))
+    extra.setdefault("wsgi.input", BytesIO(body))
+    return client.generic(method, url, CONTENT_TYPE=content_type, **extra)
+
+
+def shelf(client, url=URL):
+    """Return what the bundle holds: names and contents."""
+    return {
+        name: content(client.get(f"{url}{quote(name, safe='')}/"))
+        for name in names(client.get(url))
+    }

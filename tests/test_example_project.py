@@ -1,0 +1,528 @@
+"""The example project, as a visitor, a curl and a browser find it."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
+
+import pytest
+
+from tests.clients import MULTIPART, form, part
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = ROOT / "example_project"
+MANAGE = [sys.executable, "-X", "dev", "-W", "error", PROJECT / "manage.py"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+# The examples of 0.2's README, in its order.
+EXAMPLES = """\
+$ echo spam > spam.txt
+$ echo egg > egg.txt
+$ curl --cookie session.txt --cookie-jar session.txt -F attach1=@spam.txt \
+-F attach2=@egg.txt -X POST http://localhost:8000/attachments/foo/
+[{"mimetype": "text/plain", "size": 4, "name": "egg.txt", "created": "TIME"}, \
+{"mimetype": "text/plain", "size": 5, "name": "spam.txt", "created": "TIME"}]
+$ curl --cookie session.txt --cookie-jar session.txt \
+-X GET http://localhost:8000/attachments/foo/
+[{"mimetype": "text/plain", "size": 4, "name": "egg.txt", "created": "TIME"}, \
+{"mimetype": "text/plain", "size": 5, "name": "spam.txt", "created": "TIME"}]
+$ curl --cookie session.txt --cookie-jar session.txt \
+-X GET http://localhost:8000/attachments/foo/spam.txt/
+spam
+$ curl --cookie session.txt --cookie-jar session.txt \
+-X POST http://localhost:8000/attachments/foo/spam.txt/delete/
+[true]
+$ curl --cookie session.txt --cookie-jar session.txt \
+-X POST http://localhost:8000/attachments/foo/delete/
+[[true]]
+"""
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>.txt",
+    "' autofocus onfocus='alert(1).txt",
+    '".txt',
+    "#?%41&=1;.txt",
+    "%2E%2E",
+    "delete",
+    "Отчёт за май.txt",
+    "😀.txt",
+    "{{ 7|add:7 }}{% url %}",
+    "a" * 251 + ".txt",
+]
+
+
+def environment(**variables):
+    """Return this machine's environment, in which only ``variables`` are about us."""
+    others = ("DJANGO", "EXAMPLE", "PYTHON")
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+    return outside | {"PYTHONUNBUFFERED": "1", **variables}
+
+
+def project(var, **variables):
+    """Return the environment of a manage.py that keeps everything in ``var``."""
+    return environment(PYTHONPATH=str(ROOT), EXAMPLE_VAR=str(var), **variables)
+
+
+def manage(var, *arguments, **variables):
+    """Run a command of the example project to its end."""
+    command = [*MANAGE, *arguments]
+    env = project(var, **variables)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def serving(command, folder, env):
+    """Start a server in ``folder``, yield its port, and end it with Ctrl-C."""
+    log = folder / "log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            # Ctrl-C goes to all processes of a terminal, and where the tests run in
+            # the background of a shell, their children would ignore it.
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        try:
+            started = partial(re.search, r"server at http://127\.0\.0\.1:(\d+)/")
+            match = next(filter(None, map(started, process.stdout)), None)
+            assert match, log.read_text()
+            yield match[1]
+            # Django itself leaves its socket open after that.
+            assert "Traceback" not in log.read_text()
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=30) == 0, log.read_text()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def serving_project(var, settings):
+    """Start the example project on an empty database, and yield its port."""
+    env = project(var, DJANGO_SETTINGS_MODULE=settings)
+    done = manage(var, "migrate", "--verbosity=0")
+    assert done.returncode == 0, done.stderr
+    command = [*MANAGE, "runserver", "--noreload", "127.0.0.1:0"]
+    with serving(command, var, env) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory):
+    """Return the folder in which the example project keeps everything."""
+    return tmp_path_factory.mktemp("var")
+
+
+@pytest.fixture(scope="module")
+def site(var):
+    """Start the example project with its own settings; return its address."""
+    with serving_project(var, "example.settings") as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def visitor(site):
+    """Return a new visitor."""
+    return Visitor(site)
+
+
+class Page(HTMLParser):
+    """What a visitor sees of a page."""
+
+    def __init__(self, response):
+        super().__init__()
+        self.url = response.url
+        self.elements = []
+        self.text = ""
+        self.feed(response.read().decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append({"tag": tag, **dict(attrs)})
+
+    def handle_data(self, data):
+        self.text += data
+
+    def find(self, **wanted):
+        """Return the elements with these attributes."""
+        return [e for e in self.elements if wanted.items() <= e.items()]
+
+    def attachments(self):
+        """Return the names that can be deleted and what their links lead to."""
+        names = [button["value"] for button in self.find(tag="button", name="remove")]
+        links = [e["href"] for e in self.find(tag="a") if "/attachments/" in e["href"]]
+        return dict(zip(names, links, strict=True))
+
+
+class Visitor:
+    """Keeps cookies, follows links and sends forms, and knows no JavaScript."""
+
+    def __init__(self, site):
+        self.site = site
+        self.opener = build_opener(ProxyHandler({}), HTTPCookieProcessor())
+
+    def open(self, path="/", body=None):
+        request = Request(self.site + path, body, {"Content-Type": MULTIPART})
+        return self.opener.open(request, timeout=30)
+
+    def see(self, path="/", body=None):
+        """Return the page that ``path``, or the form ``body`` sent there, leads to."""
+        with self.open(path, body) as response:
+            return Page(response)
+
+    def submit(self, page, *parts):
+        """Send a form of ``page``, and return the page that it leads to."""
+        token = page.find(name="csrfmiddlewaretoken")[0]["value"]
+        url = urlsplit(page.url)
+        fields = [field("csrfmiddlewaretoken", token), *parts]
+        return self.see(f"{url.path}?{url.query}", form(*fields))
+
+    def read(self, path):
+        with self.open(path) as response:
+            return response.read()
+
+
+def field(name, value=""):
+    """Return a part of a form that is no file."""
+    return part(value.encode(), name=None, field=name)
+
+
+def file(name, content=b"spam\n"):
+    """Return a part of a form that is a file chosen in the page."""
+    return part(content, name=name.replace('"', r"\""), field="files")
+
+
+def stored(var):
+    """Return the files in the storage."""
+    return {path for path in (var / "attachments").rglob("*") if path.is_file()}
+
+
+def readme_examples():
+    """Return the curl examples in README.rst without the times in them."""
+    text = (ROOT / "README.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"\.\. code-block:: console\n\n((?:    .+\n)+)", text)
+    lines = re.sub("^    ", "", "".join(blocks), flags=re.MULTILINE)
+    return without_times(lines)
+
+
+def without_times(text):
+    return re.sub(r'"created": "\d{4}-\d\d-\d\d \d\d:\d\d"', '"created": "TIME"', text)
+
+
+class TestSettings:
+    def test_deployment_check_has_nothing_to_say_about_attachments(self, tmp_path):
+        done = manage(tmp_path, "check", "--deploy")
+
+        assert done.returncode == 0, done.stderr
+        assert "security.W" in done.stderr
+        assert "session_attachments." not in done.stderr
+
+    def test_secret_key_is_made_once_and_for_the_owner_only(self, tmp_path):
+        var = tmp_path / "var"
+        key = var / "secret_key"
+
+        assert manage(var, "check").returncode == 0
+        first = key.read_text()
+        assert manage(var, "check").returncode == 0
+
+        assert key.read_text() == first
+        assert len(first) >= 50
+        assert key.stat().st_mode & 0o077 == 0
+        assert var.stat().st_mode & 0o077 == 0
+        assert list(var.iterdir()) == [key]
+
+    def test_database_is_in_wal_mode_with_immediate_transactions(self, tmp_path):
+        code = (
+            "from django.db import connection as c; "
+            "print(c.cursor().execute('PRAGMA journal_mode').fetchone()); "
+            "print(c.transaction_mode)"
+        )
+
+        done = manage(tmp_path, "shell", "--no-imports", "--command", code)
+
+        assert done.stdout.splitlines() == ["('wal',)", "IMMEDIATE"], done.stderr
+
+    def test_curl_settings_refuse_debug_off(self, tmp_path):
+        settings = "--settings=example.settings_curl"
+
+        assert manage(tmp_path, "check", settings).returncode == 0
+        done = manage(tmp_path, "check", settings, EXAMPLE_DEBUG="0")
+
+        assert done.returncode != 0
+        assert done.stderr.splitlines()[-1] == (
+            "django.core.exceptions.ImproperlyConfigured: example.settings_curl has "
+            "no CSRF protection and is for trying things out only: with DEBUG off use "
+            "example.settings."
+        )
+
+    def test_debug_can_be_off_otherwise(self, tmp_path):
+        assert manage(tmp_path, "check", EXAMPLE_DEBUG="0").returncode == 0
+
+    @pytest.mark.parametrize("module", ["asgi", "wsgi"])
+    def test_application_can_be_served(self, tmp_path, module):
+        code = f"from example.{module} import application; print(callable(application))"
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
+
+        done = subprocess.run(
+            command, cwd=PROJECT, env=project(tmp_path), capture_output=True, text=True
+        )
+
+        assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.server
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+class TestCurl:
+    def test_examples_in_the_readme_are_those_of_02(self):
+        assert readme_examples() == EXAMPLES
+
+    def test_examples_come_out_as_printed(self, tmp_path):
+        examples = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", EXAMPLES, re.MULTILINE)
+        # Neither a proxy nor a .curlrc of this machine.
+        env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+
+        with serving_project(tmp_path, "example.settings_curl") as port:
+            for command, output in examples:
+                shell = ["sh", "-c", command.replace("8000", port)]
+                printed = subprocess.check_output(
+                    shell, cwd=tmp_path, env=env, text=True
+                )
+                assert without_times(printed) == output
+
+
+@pytest.mark.server
+class TestToken:
+    def test_post_without_a_token_is_refused_and_stores_nothing(self, visitor, var):
+        before = stored(var)
+
+        for path in ["/?bundle=foo", "/attachments/foo/"]:
+            with pytest.raises(HTTPError, match="403") as error:
+                visitor.open(path, form(file("spam.txt")))
+            error.value.close()
+
+        assert visitor.read("/attachments/foo/") == b"[]\r\n"
+        assert stored(var) == before
+
+
+@pytest.mark.server
+class TestPage:
+    def test_opens_a_new_bundle_whose_id_is_in_the_url(self, visitor):
+        first, second = visitor.see(), visitor.see()
+
+        assert re.search(r"/\?bundle=\w+$", first.url)
+        assert first.url != second.url
+        assert "This bundle is empty." in first.text
+
+    def test_uploads_lists_and_deletes(self, visitor, var):
+        before = stored(var)
+
+        page = visitor.submit(
+            visitor.see("/?bundle=draft"), file("spam.txt"), file("egg.txt", b"egg\n")
+        )
+        assert "Uploaded: egg.txt, spam.txt" in page.text
+        assert "text/plain, 5\xa0bytes" in page.text
+        assert page.find(role="status")
+        assert not page.find(role="alert")
+        links = page.attachments()
+        assert list(links) == ["egg.txt", "spam.txt"]
+        assert visitor.read(links["spam.txt"]) == b"spam\n"
+
+        page = visitor.submit(page, field("remove", "spam.txt"))
+        assert "Deleted: spam.txt" in page.text
+        assert list(page.attachments()) == ["egg.txt"]
+
+        page = visitor.submit(page, field("remove", "spam.txt"))
+        assert "Already gone: spam.txt" in page.text
+
+        page = visitor.submit(page, field("clear"))
+        assert "Deleted attachments: 1" in page.text
+        assert page.attachments() == {}
+        assert stored(var) == before
+
+    def test_two_bundles_are_two_drafts(self, visitor):
+        one = visitor.submit(visitor.see(), file("spam.txt", b"one"))
+        two = visitor.submit(visitor.see(), file("spam.txt", b"two"))
+
+        assert visitor.read(one.attachments()["spam.txt"]) == b"one"
+        assert visitor.read(two.attachments()["spam.txt"]) == b"two"
+
+    def test_hostile_names_are_only_names(self, visitor):
+        uploads = [file(name, name.encode()) for name in HOSTILE]
+
+        page = visitor.submit(visitor.see(), *uploads)
+
+        assert list(page.attachments()) == sorted(HOSTILE)
+        assert not page.find(tag="img")
+        assert not page.find(onfocus="alert(1).txt")
+        for name, link in page.attachments().items():
+            assert visitor.read(link) == name.encode()
+            page = visitor.submit(page, field("remove", name))
+            assert f"Deleted: {name}" in page.text
+        assert page.attachments() == {}
+
+    def test_too_large_a_file_is_refused_with_a_sentence(self, visitor, var):
+        page = visitor.see()
+        assert "Up to 10 MB each." in page.text
+        before = stored(var)
+
+        large = file("large.bin", bytes(10 * 1024 * 1024 + 1))
+        page = visitor.submit(page, file("spam.txt"), large)
+
+        assert "The file “large.bin” is larger than 10.0\xa0MB." in page.text
+        assert page.find(role="alert")
+        assert not page.find(role="status")
+        assert page.attachments() == {}
+        assert stored(var) == before
+
+    def test_form_without_a_file_is_refused_with_a_sentence(self, visitor):
+        page = visitor.submit(visitor.see())
+
+        assert "The form contains no file." in page.text
+
+    def test_impossible_bundle_is_empty_and_takes_nothing(self, visitor):
+        page = visitor.submit(visitor.see("/?bundle=%3Cb%3E%2F"), file("spam.txt"))
+
+        assert "A bundle id has 1 to 256 characters, no slashes" in page.text
+        assert "Attachments in <b>/" in page.text
+        assert not page.find(tag="b")
+        assert page.attachments() == {}
+
+    def test_controls_have_labels(self, visitor):
+        page = visitor.submit(visitor.see(), file('".txt'))
+
+        labelled = {label["for"] for label in page.find(tag="label")}
+        inputs = [e for e in page.find(tag="input") if e.get("type") != "hidden"]
+        assert {e["id"] for e in inputs} == labelled == {"files", "bundle"}
+        assert page.find(tag="html", lang="en")
+        assert page.find(name="remove", **{"aria-label": 'Delete ".txt'})
+
+
+async def wait_for_status(page, text):
+    """Wait for the page that says so, and for all of it."""
+    await page.get_by_role("status").filter(has_text=text).wait_for()
+    await page.wait_for_load_state()
+
+
+async def upload_download_and_delete(page, site):
+    """Do that in the browser's ``page``."""
+    names = ["spam.txt", "«100% #1».txt"]
+    files = [
+        {"name": name, "mimeType": "text/plain", "buffer": name.encode()}
+        for name in names
+    ]
+    links = page.get_by_role("listitem").get_by_role("link")
+
+    await page.goto(site)
+    await page.get_by_label("Files", exact=True).set_input_files(files)
+    await page.get_by_role("button", name="Upload").click()
+    await wait_for_status(page, f"Uploaded: {names[0]}, {names[1]}")
+    assert await links.all_inner_texts() == names
+
+    async with page.expect_download() as downloading:
+        await page.get_by_role("link", name=names[1]).click()
+    download = await downloading.value
+    assert download.suggested_filename == names[1]
+    assert (await download.path()).read_bytes() == names[1].encode()
+
+    await page.get_by_role("button", name=f"Delete {names[1]}").click()
+    await wait_for_status(page, f"Deleted: {names[1]}")
+    assert await links.all_inner_texts() == names[:1]
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+class TestBrowser:
+    @pytest.mark.parametrize("scripts", [False, True])
+    def test_uploads_downloads_and_deletes(self, site, scripts):
+        # Not its synchronous half: coverage.py loses sight of what switches greenlets.
+        api = pytest.importorskip("playwright.async_api", reason="needs playwright")
+
+        async def use_browser():
+            async with api.async_playwright() as playwright:
+                browser = await playwright.chromium.launch(
+                    executable_path=CHROMIUM,
+                    args=["--no-sandbox"],
+                    # What the names of downloads are written in.
+                    env=os.environ | {"LC_ALL": "C.UTF-8"},
+                )
+                page = await browser.new_page(java_script_enabled=scripts)
+                await upload_download_and_delete(page, site)
+                await browser.close()
+
+        asyncio.run(use_browser())
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return what starts the example project in a copy of the bare checkout."""
+    copy = tmp_path / "bare checkout"
+    made = [".*", "*.egg-info", "__pycache__", "build", "dist", "htmlcov", "var"]
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("tests", *made))
+    return copy / "example_project" / "run"
+
+
+def index_is_reachable():
+    """Return whether pip finds what it needs to install the checkout."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    with TemporaryDirectory() as folder:
+        command += ["--dest", folder, "setuptools>=77"]
+        return not subprocess.run(command, capture_output=True).returncode
+
+
+class TestRun:
+    def test_refuses_a_python_that_is_too_old(self, run, tmp_path):
+        python = tmp_path / "python3"
+        code = "import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$2"\n')
+        python.chmod(0o755)
+        env = environment(PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+        done = subprocess.run(
+            [run], cwd="/", env=env, capture_output=True, text=True, timeout=60
+        )
+
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"{run} needs Python 3.11 or newer, and python3 is not. Is there another "
+            f"one? Then say PYTHON=python3.13 {run}\n"
+        )
+
+    @pytest.mark.server
+    @pytest.mark.slow
+    @pytest.mark.skipif("not index_is_reachable()", reason="needs pip and an index")
+    @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+    def test_serves_a_bare_checkout_and_installs_once(self, run, tmp_path):
+        env = environment(PYTHON=sys.executable)
+        upload = ["curl", "-sS", "--noproxy", "*", "-F", f"file=@{__file__}"]
+
+        with serving([run, "--curl", "127.0.0.1:0"], tmp_path, env) as port:
+            url = f"http://localhost:{port}/attachments/foo/"
+            answer = subprocess.check_output([*upload, url], text=True)
+        assert '"name": "test_example_project.py"' in answer
+
+        # What it made serves again; without an index nothing could be installed.
+        made = run.parent / ".venv" / "made-for"
+        before = made.stat().st_mtime_ns
+        with serving([run, "127.0.0.1:0"], tmp_path, env | {"PIP_NO_INDEX": "1"}):
+            assert made.stat().st_mtime_ns == before
+        assert stored(run.parent / "var")
