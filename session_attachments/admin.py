@@ -75,7 +75,9 @@ class AttachmentAdmin(ModelAdmin):
     @admin.display(description=_("session"))
     def fingerprint(self, attachment: Attachment) -> str:
         """Return what tells sessions apart without saying which they are."""
-        digest = salted_hmac("session_attachments.admin", attachment.session_id)
+        digest = salted_hmac(
+            "session_attachments.admin", attachment.session_id, algorithm="sha256"
+        )
         return digest.hexdigest()[:8]
 
     @admin.display(description=_("file"))
@@ -95,11 +97,11 @@ class AttachmentAdmin(ModelAdmin):
         """Nobody changes."""
         return False
 
-    def lookup_allowed(self, lookup: str, *args: Any, **kwargs: Any) -> bool:
-        """Refuse what would find out a session key letter by letter."""
-        if lookup.split("__")[0] == "session_id":
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse what would find out a session key, or a file, letter by letter."""
+        if lookup.split("__")[0] in {"session_id", "file"}:
             return False
-        return super().lookup_allowed(lookup, *args, **kwargs)
+        return super().lookup_allowed(lookup, value, request)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the download."""

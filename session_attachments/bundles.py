@@ -230,7 +230,7 @@ def _accepted_type(file: File[Any], name: str) -> str:
         for validate in conf.validators:
             validate(file)
     except ValidationError as error:
-        raise Invalid(" ".join(error.messages), name=name) from error
+        raise Invalid(name=name, message=" ".join(error.messages)) from error
     return mimetype
 
 

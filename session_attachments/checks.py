@@ -9,6 +9,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
+from django.urls import get_script_prefix
 from django.utils.module_loading import import_string
 
 from . import content
@@ -99,7 +100,8 @@ def check_storage(**kwargs: Any) -> list[CheckMessage]:
     if (
         not isinstance(storage, FileSystemStorage)
         or not media
-        or not settings.MEDIA_URL
+        # Django puts the script's prefix before a MEDIA_URL, before an empty one, too.
+        or settings.MEDIA_URL in {None, "", get_script_prefix()}
         or not Path(storage.location).resolve().is_relative_to(Path(media).resolve())
     ):
         return []

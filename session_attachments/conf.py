@@ -7,7 +7,6 @@ system checks report the same sentences.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,6 +17,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
 
 MEGABYTE = 1024 * 1024
+
+# In bytes, what an integer of a database holds.
+MAX_MEGABYTES = 2**63 // MEGABYTE
 
 Validator = Callable[["File[Any]"], object]
 
@@ -86,7 +88,11 @@ class Conf:
         if value is None:
             return None
         match value:
-            case [str(header), str(prefix)] if header.replace("-", "").isalnum():
+            case [str(header), str(prefix)] if (
+                header.replace("-", "").isalnum()
+                and (header + prefix).isascii()
+                and prefix.isprintable()
+            ):
                 return header, prefix
         raise ImproperlyConfigured(
             f"{name} must be None or a pair of a header's name and a prefix, such as "
@@ -126,8 +132,7 @@ def _megabytes(name: str, default: float | None) -> float | None:
     if value is not None and (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value < 0
+        or not 0 <= value < MAX_MEGABYTES
     ):
         raise ImproperlyConfigured(
             f"{name} must be None or a number of MB, 0 or more, not {value!r}."
@@ -138,7 +143,8 @@ def _megabytes(name: str, default: float | None) -> float | None:
 def _callable(name: str, path: object) -> Validator:
     try:
         validator: Any = import_string(path) if isinstance(path, str) else None
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
+        # Not only ImportError: ".validators.scan" is a relative path.
         raise ImproperlyConfigured(f"{name}: {error}.") from error
     if not callable(validator):
         raise ImproperlyConfigured(

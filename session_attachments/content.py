@@ -109,10 +109,12 @@ def _by_content(head: bytes) -> str:
     try:
         import magic
 
-        return str(magic.from_buffer(head, mime=True))
+        found = str(magic.from_buffer(head, mime=True))
     except Exception:
         # No C library (ImportError), or it gave up on this head (MagicException).
         return OCTET_STREAM
+    # Without its database it says that of a PDF, too.
+    return OCTET_STREAM if found == "text/plain" and libmagic_error() else found
 
 
 def _by_name(name: str) -> str:

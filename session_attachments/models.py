@@ -7,6 +7,7 @@ deletion) holds that very version of the attachment.
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from django.db import OperationalError, connections, models, router, transaction
 from django.db.models.deletion import Collector
-from django.db.models.signals import post_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -90,13 +91,13 @@ class Removal:
     """What a removal took away; ``failures`` are known once it is committed."""
 
     attachments: list["Attachment"] = field(default_factory=list)
-    failures: list[tuple[str, Exception]] = field(default_factory=list)
+    failures: list[tuple["Attachment", Exception]] = field(default_factory=list)
 
     def finish(self) -> None:
         """Delete the files, after commit; tell the host."""
         for attachment in self.attachments:
             if error := storage.delete(str(attachment.file)):
-                self.failures.append((attachment.filename, error))
+                self.failures.append((attachment, error))
             attachment_removed.send_robust(sender=Attachment, attachment=attachment)
 
 
@@ -143,7 +144,13 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
         The originals stay as they are, to be stored again if the transaction is.
         """
-        stored = self.bulk_create([copy(attachment) for attachment in attachments])
+        stored = [copy(attachment) for attachment in attachments]
+        if connections[self.db].features.can_return_rows_from_bulk_insert:
+            self.bulk_create(stored)
+        else:
+            # MySQL, unlike MariaDB, tells the key of a single row only.
+            for attachment in stored:
+                attachment.save(using=self.db, force_insert=True)
         for attachment in stored:
             transaction.on_commit(
                 partial(
@@ -179,7 +186,6 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         if not features.has_select_for_update:
             # SQLite locks the whole database, at the first write.
             Lock.take("", self.db)
-            return self
         return self.select_for_update(
             skip_locked=skip_locked and features.has_select_for_update_skip_locked
         )
@@ -246,6 +252,15 @@ class Lock(models.Model):
         if not rows.filter(pk=pk).update(id=pk):
             rows.bulk_create([Lock(pk=pk)], ignore_conflicts=True)
             rows.filter(pk=pk).update(id=pk)
+
+
+@receiver(pre_delete, sender=Attachment)
+def load_deferred(instance: Attachment, using: str, **kwargs: object) -> None:
+    """Load what a host's ``only()`` left out: later there is no row to load from."""
+    if deferred := instance.get_deferred_fields():
+        # Another transaction may have been faster.
+        with suppress(Attachment.DoesNotExist):
+            instance.refresh_from_db(using=using, fields=deferred)
 
 
 @receiver(post_delete, sender=Attachment)

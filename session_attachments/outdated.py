@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
+from django.db import connections
+from django.db.models import ProtectedError, RestrictedError
+
 from . import storage
 from .models import Attachment, AttachmentQuerySet, Removal, cutoff, in_transaction
 
@@ -16,6 +19,9 @@ SAFETY = timedelta(days=1)
 
 # 0.2 stored under session_attachments/<digest>/<digest>/<name>.
 DIGEST = re.compile("[0-9a-f]{32}")
+
+# What stands in a file's name for bytes that are not text (PEP 383).
+UNDECODED = re.compile("[\ud800-\udfff]")
 
 Report = Callable[[str], object]
 
@@ -44,12 +50,14 @@ def remove_outdated(
     removed is in the outcome's failures and does not stop the rest. Raises ValueError
     if ``older_than`` is negative or leaves the calendar.
 
-    May run at any time, also several times at once. A storage without ``listdir()``
-    keeps its files without an attachment.
+    May run at any time, also several times at once. Files without an attachment stay
+    where the storage has no ``listdir()``, and inside a transaction of the host's,
+    which may roll back.
     """
     run = _Run(dry_run, report)
     run.remove_attachments(cutoff(older_than))
-    run.remove_files(datetime.now(UTC) - max(older_than, SAFETY))
+    if not connections[run.rows.db].in_atomic_block:
+        run.remove_files(datetime.now(UTC) - max(older_than, SAFETY))
     return run.outcome
 
 
@@ -61,6 +69,8 @@ class _Run:
         self.rows: AttachmentQuerySet = Attachment.objects.for_write()
         self.storage = storage.attachment_storage()
         self.folders: list[str] = []
+        # Reported already, when their attachments went.
+        self.undeleted: set[str] = set()
 
     def remove_attachments(self, limit: datetime) -> None:
         """Remove the rows uploaded before ``limit``, in batches, with their files."""
@@ -76,8 +86,12 @@ class _Run:
             for attachment in removal.attachments:
                 self.outcome.attachments += 1
                 self._count(attachment.filename, attachment.size)
-            for name, error in removal.failures:
-                self._fail(f"The file of {name!r} could not be deleted: {error}")
+            for attachment, error in removal.failures:
+                self._fail(
+                    f"The file of {str(attachment)!r} could not be deleted: {error}"
+                )
+                self.outcome.size -= attachment.size
+                self.undeleted.add(str(attachment.file))
 
     def _remove_batch(self, batch: AttachmentQuerySet) -> Removal:
         def remove() -> Removal:
@@ -89,7 +103,7 @@ class _Run:
             # An object of the host's protects one, say. The others go one by one.
             keys = list(batch.values_list("pk", "filename"))
             if len(keys) == 1:
-                self._fail(f"{keys[0][1]!r} could not be removed: {error}")
+                self._fail(f"{keys[0][1]!r} could not be removed: {_reason(error)}")
                 return Removal()
             together = Removal()
             for key, _ in keys:
@@ -106,7 +120,7 @@ class _Run:
                 self.rows.filter(file__in=batch).values_list("file", flat=True)
             )
             for name in batch:
-                if name not in referred:
+                if name not in referred and name not in self.undeleted:
                     self._remove_file(name)
         if not self.dry_run:
             for folder in reversed(self.folders):
@@ -118,19 +132,22 @@ class _Run:
         except FileNotFoundError:
             # Another run was faster.
             return
-        error = None if self.dry_run else storage.delete(name)
-        if error:
-            self._fail(f"The file {name!r} could not be deleted: {error}")
+        except Exception as error:
+            self._fail(f"The file {name!r} could not be read: {error}")
+            return
+        failure = None if self.dry_run else storage.delete(name)
+        if failure:
+            self._fail(f"The file {name!r} could not be deleted: {failure}")
         else:
             self.outcome.files += 1
             self._count(name, size)
 
     def _remove_empty(self, folder: str) -> None:
         try:
-            if self.storage.listdir(folder) == ([], []):
+            if not any(self.storage.listdir(folder)):
                 self.storage.delete(folder)
-        except (OSError, NotImplementedError):
-            # In the meantime gone, or a storage that does not remove folders.
+        except Exception:
+            # In the meantime gone or in use, or a storage that does not remove folders.
             return
 
     def _old_files(self, limit: datetime) -> Iterator[str]:
@@ -138,30 +155,39 @@ class _Run:
             path = f"{storage.FOLDER}/{folder}"
             if DIGEST.fullmatch(folder):
                 yield from self._old_files_of_02(path, limit)
-            elif (day := _day(folder)) and day + timedelta(days=1) <= limit:
+            elif (day := _day(folder)) and limit - day >= timedelta(days=1):
                 yield from self._files(path)
 
     def _old_files_of_02(self, path: str, limit: datetime) -> Iterator[str]:
         self.folders.append(path)
-        for folder in self._list(path)[0]:
+        for folder in filter(DIGEST.fullmatch, self._list(path)[0]):
             for name in self._files(f"{path}/{folder}"):
                 try:
                     modified = self.storage.get_modified_time(name)
                 except FileNotFoundError:
                     continue
+                except Exception as error:
+                    self._fail(f"The file {name!r} could not be read: {error}")
+                    continue
                 if modified.astimezone(UTC) < limit:
                     yield name
 
-    def _files(self, path: str) -> list[str]:
+    def _files(self, path: str) -> Iterator[str]:
         self.folders.append(path)
-        return [f"{path}/{name}" for name in self._list(path)[1]]
+        for file in self._list(path)[1]:
+            name = f"{path}/{file}"
+            if UNDECODED.search(name):
+                # No database can be asked for it. A wrong locale is one reason.
+                self._fail(f"The name of the file {name!r} could not be decoded.")
+            else:
+                yield name
 
     def _list(self, path: str) -> tuple[list[str], list[str]]:
         try:
             return self.storage.listdir(path)
         except (FileNotFoundError, NotImplementedError):
             return [], []
-        except OSError as error:
+        except Exception as error:
             self._fail(f"The folder {path!r} could not be read: {error}")
             return [], []
 
@@ -171,6 +197,13 @@ class _Run:
 
     def _fail(self, sentence: str) -> None:
         self.outcome.failures.append(sentence)
+
+
+def _reason(error: Exception) -> object:
+    # The other argument of these are all of the host's objects.
+    if isinstance(error, ProtectedError | RestrictedError):
+        return error.args[0]
+    return error
 
 
 def _day(folder: str) -> datetime | None:

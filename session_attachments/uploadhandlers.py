@@ -37,12 +37,15 @@ def install(request: HttpRequest) -> None:
     of the host's has read the form already, the limits hold after that only.
     """
     if not request.META.get("CONTENT_LENGTH"):
+        stream = request._stream
         if isinstance(request, WSGIRequest):
             if "HTTP_TRANSFER_ENCODING" in request.META:
+                # Else nobody knows where the body ends, and reading it may block.
+                if request.META.get("wsgi.input_terminated"):
+                    drain(request.META["wsgi.input"])
                 raise LengthRequired
-        else:
+        elif stream.seekable():
             # Under ASGI the whole body is here, but Django takes it for empty.
-            stream = request._stream
             request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
             stream.seek(0)
     try:
@@ -60,6 +63,9 @@ def uploaded_files(request: HttpRequest) -> Files:
     files = request.FILES
     for handler in request.upload_handlers:
         if isinstance(handler, UploadReader):
+            if handler.error is not None:
+                # CsrfViewMiddleware keeps to itself that the client went away.
+                raise handler.error
             return handler.files
     return [file for _, field in files.lists() for file in field]
 
@@ -81,7 +87,8 @@ def drain(stream: Any) -> None:
 class UploadReader(FileUploadHandler):
     """Parses the form for all ``handlers``, and knows whether it came whole.
 
-    ``files`` are the uploaded files in the order of the body.
+    ``files`` are the uploaded files in the order of the body, ``error`` is why there
+    are none.
     """
 
     def __init__(
@@ -89,8 +96,9 @@ class UploadReader(FileUploadHandler):
     ) -> None:
         super().__init__(request)
         self.limits = UploadLimits(request)
-        self.handlers = [self.limits, *handlers]
+        self.handlers = [self.limits, *handlers, Unclaimed(self.limits)]
         self.files: Files = []
+        self.error: BaseException | None = None
 
     def handle_raw_input(
         self,
@@ -112,12 +120,16 @@ class UploadReader(FileUploadHandler):
         )
         files: FilesByField = MultiValueDict()
         try:
+            _check_charset(encoding)
             fields, files = parser.parse()
             if self.limits.error is not None:
                 raise self.limits.error
-            if not body.is_complete(content_length, boundary):
+            if self.limits.stopped(files) or not body.is_complete(
+                content_length, boundary
+            ):
                 raise IncompleteUpload
-        except BaseException:
+        except BaseException as error:
+            self.error = error
             self._close(files)
             raise
         finally:
@@ -138,7 +150,9 @@ class UploadReader(FileUploadHandler):
 class UploadLimits(FileUploadHandler):
     """Refuses names and sizes as soon as they are known; keeps no data itself.
 
-    ``error`` is what refused the upload.
+    ``error`` is what refused the upload, ``received`` are the fields and names of the
+    files that the next handlers made, ``under_way`` is whether there is one of which
+    they have neither made a file nor skipped it.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -147,10 +161,15 @@ class UploadLimits(FileUploadHandler):
         self.name = ""
         self.sizes: dict[str, int] = {}
         self.received: list[tuple[str, str]] = []
+        self.under_way = False
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Check the name, before Django cuts it, and the number of files."""
         super().new_file(*args, **kwargs)
+        self.under_way = True
+        if not self.field_name:
+            # Django would drop the file without a word.
+            self._refuse(IncompleteUpload())
         try:
             self.name = check_name(self.file_name or "")
         except AttachmentError as error:
@@ -164,31 +183,63 @@ class UploadLimits(FileUploadHandler):
 
     def file_complete(self, file_size: int) -> None:
         """Remember the order; the next handlers make the file."""
-        self.received.append((self.field_name or "", self.name))
+        self.under_way = False
+        self.sizes[self.name] = file_size
+        self.received.append((str(self.field_name), self.name))
+
+    def unclaimed(self) -> None:
+        """Forget the last file, of which no handler has made one."""
+        self.sizes.pop(self.name, None)
+        self.received.pop()
+
+    def upload_interrupted(self) -> None:
+        """Note that the last file was skipped."""
+        self.under_way = False
+
+    def stopped(self, files: FilesByField) -> bool:
+        """Whether a handler of the host's has stopped the upload before its end.
+
+        Django hands on what came until then, some of it closed.
+        """
+        made = sum(len(field) for _, field in files.lists())
+        return self.under_way or made < len(self.received)
 
     def in_order(self, files: FilesByField) -> Iterator[UploadedFile[bytes]]:
         """Yield ``files``, which are grouped by field, as they were received."""
         fields = {field: iter(uploaded) for field, uploaded in files.lists()}
         for field, name in self.received:
-            # A handler of the host's may have kept a file to itself.
-            file = next(fields.get(field, iter(())), None)
-            if file is not None:
-                file.name = name
-                yield file
+            file = next(fields[field])
+            file.name = name
+            yield file
 
     def _grow_to(self, size: int) -> None:
         # A file replaces an earlier one of its name.
-        self.sizes[self.name] = size
-        total = sum(self.sizes.values())
+        sizes = {**self.sizes, self.name: size}
+        total = sum(sizes.values())
         try:
             check_size(size, self.name)
-            check_totals(len(self.sizes), total, total)
+            check_totals(len(sizes), total, total)
         except AttachmentError as error:
             self._refuse(error)
 
     def _refuse(self, error: AttachmentError) -> NoReturn:
         self.error = error
         raise StopUpload(connection_reset=True)
+
+
+class Unclaimed(FileUploadHandler):
+    """Comes last: hears of the files that a handler of the host's keeps to itself."""
+
+    def __init__(self, limits: UploadLimits) -> None:
+        super().__init__(limits.request)
+        self.limits = limits
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Let it go."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Note that no handler has made a file."""
+        self.limits.unclaimed()
 
 
 class Body:
@@ -212,3 +263,14 @@ class Body:
         Django's parser takes a form that is cut short for whole. (RFC 2046, 5.1.1)
         """
         return self._count >= content_length and b"--" + boundary + b"--" in self._tail
+
+
+def _check_charset(charset: str | None) -> None:
+    """Raise IncompleteUpload if ``charset`` decodes no text.
+
+    Django takes every codec of Python's for a charset, base64 too.
+    """
+    try:
+        b"-".decode(charset or "utf-8", "replace")
+    except (LookupError, UnicodeError) as error:
+        raise IncompleteUpload from error

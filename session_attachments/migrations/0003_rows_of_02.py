@@ -13,6 +13,8 @@ from session_attachments import content, storage
 BATCH = 500
 FIELDS = ["bundle", "filename", "size", "mimetype"]
 KEY = ["session_id", "bundle", "filename"]
+# What opening a file raises that is not there, or not below the storage.
+GONE = (OSError, SuspiciousFileOperation)
 
 
 def fill_rows(apps: Any, schema_editor: Any) -> None:
@@ -59,17 +61,18 @@ def _size_and_type(row: Any) -> tuple[int, str]:
     try:
         with stored.open(row.file.name) as file:
             return file.size, content.detect(file, row.filename)
-    except (OSError, SuspiciousFileOperation):
-        # Gone, or the storage is not mounted. The row stays until it is outdated.
+    except GONE:
+        # Or the storage is not mounted. The row stays until it is outdated.
         return 0, content.detect(ContentFile(b""), row.filename)
 
 
 def _worth(row: Any) -> tuple[bool, Any, int]:
     try:
-        exists = storage.attachment_storage().exists(row.file.name)
-    except SuspiciousFileOperation:
-        exists = False
-    return exists, row.created, row.pk
+        # Not exists(): of a folder it says the same.
+        storage.attachment_storage().open(row.file.name).close()
+    except GONE:
+        return False, row.created, row.pk
+    return True, row.created, row.pk
 
 
 class Migration(migrations.Migration):

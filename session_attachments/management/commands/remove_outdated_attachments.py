@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ...models import cutoff
 from ...outdated import Outcome, Report, remove_outdated
 
 
@@ -34,17 +35,16 @@ class Command(BaseCommand):
         """Remove; raise CommandError if something could not be removed."""
         if options["older_than"] is None:
             raise CommandError("The option --older-than=N is required.")
+        try:
+            older_than = _days(options["older_than"])
+        except (ValueError, OverflowError) as error:
+            raise CommandError(
+                f"--older-than must be a number of days, 0 or more, that does "
+                f"not leave the calendar, not {options['older_than']!r}.",
+                returncode=2,
+            ) from error
         with self._progress(options["verbose"]) as report:
-            try:
-                outcome = remove_outdated(
-                    _days(options["older_than"]), options["dry_run"], report
-                )
-            except (ValueError, OverflowError) as error:
-                raise CommandError(
-                    f"--older-than must be a number of days, 0 or more, that does "
-                    f"not leave the calendar, not {options['older_than']!r}.",
-                    returncode=2,
-                ) from error
+            outcome = remove_outdated(older_than, options["dry_run"], report)
         for failure in outcome.failures:
             self.stderr.write(self._printable(failure))
         self.stdout.write(_summary(outcome, options["dry_run"]))
@@ -78,14 +78,19 @@ class Command(BaseCommand):
 def _days(value: object) -> timedelta:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(value)
-    return timedelta(days=float(value))
+    days = timedelta(days=float(value))
+    cutoff(days)
+    return days
 
 
 def _summary(outcome: Outcome, dry_run: bool) -> str:
-    verb = "Would remove" if dry_run else "Removed"
-    attachments = "attachment" if outcome.attachments == 1 else "attachments"
-    files = "file" if outcome.files == 1 else "files"
     return (
-        f"{verb} {outcome.attachments} {attachments} and {outcome.files} {files} "
-        f"without an attachment, {outcome.size} bytes."
+        f"{'Would remove' if dry_run else 'Removed'} "
+        f"{_count(outcome.attachments, 'attachment')} and "
+        f"{_count(outcome.files, 'file')} without an attachment, "
+        f"{_count(outcome.size, 'byte')}."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

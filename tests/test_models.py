@@ -1,0 +1,650 @@
+"""The model, its verbs, and what it does when transactions collide."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.models import ProtectedError, signals
+from django.utils import timezone
+from django_cleanup import cache
+
+from session_attachments.models import (
+    ATTEMPTS,
+    Attachment,
+    Lock,
+    in_transaction,
+    is_conflict,
+)
+from session_attachments.signals import attachment_removed
+from tests.host.models import Contract, Enclosure, Letter, Note, Scan
+from tests.storages import Calls, at_once, attach, begin_deferred, failing, store_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# All ways that a row can go, but for the admin's, which is the first.
+WAYS = {
+    "queryset": lambda rows: rows.delete(),
+    "instance": lambda rows: rows.get().delete(),
+    "deferred": lambda rows: rows.only("pk").delete(),
+    "verb": lambda rows: in_transaction(rows.db, rows.remove),
+}
+each_way = pytest.mark.parametrize("delete", WAYS.values(), ids=WAYS)
+
+
+@pytest.fixture
+def removed():
+    """Return the attachments, by key and name, of which the host was told."""
+    heard = []
+
+    def remember(attachment, **kwargs):
+        heard.append((attachment.pk, attachment.filename))
+
+    attachment_removed.connect(remember)
+    yield heard
+    attachment_removed.disconnect(remember)
+
+
+@pytest.fixture
+def django_cleanup(settings):
+    """Install django-cleanup, for this test only."""
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_cleanup"]
+    yield
+    for model in cache.cleanup_models():
+        for name in ("post_init", "pre_save", "post_save", "post_delete"):
+            getattr(signals, name).disconnect(
+                sender=model,
+                dispatch_uid=f"{name}_django_cleanup_{cache.get_model_name(model)}",
+            )
+
+
+class Lost(Exception):
+    """What a driver raises when a transaction lost against another one."""
+
+    sqlstate = "40001"
+
+
+class TestStr:
+    def test_attachment_is_its_name(self):
+        assert str(Attachment(filename="spam.txt")) == "spam.txt"
+
+    def test_lock_is_its_number(self):
+        assert str(Lock(7)) == "7"
+
+
+class TestOutdated:
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_outdated_is_what_was_uploaded_longer_ago(self, settings, use_tz):
+        settings.USE_TZ = use_tz
+        attach("old", age=timedelta(days=3, minutes=1))
+        attach("young", age=timedelta(days=3, minutes=-1))
+
+        outdated = Attachment.objects.outdated(timedelta(days=3))
+
+        assert [attachment.filename for attachment in outdated] == ["old"]
+
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_outdated_leaves_out_the_very_moment(self, settings, use_tz, monkeypatch):
+        settings.USE_TZ = use_tz
+        now = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: now)
+        attach("exactly", age=timedelta(hours=36))
+        attach("longer", age=timedelta(hours=36, microseconds=1))
+
+        outdated = Attachment.objects.outdated(timedelta(hours=36))
+
+        assert [attachment.filename for attachment in outdated] == ["longer"]
+
+    def test_outdated_filters_what_is_filtered(self):
+        attach("mine", age=timedelta(days=1))
+        attach("theirs", age=timedelta(days=1), session_id="other")
+
+        outdated = Attachment.objects.in_session("key").outdated(timedelta(0))
+
+        assert [attachment.filename for attachment in outdated] == ["mine"]
+
+    @pytest.mark.parametrize(
+        "older_than",
+        [timedelta(microseconds=-1), timedelta(days=-1), timedelta.min],
+        ids=str,
+    )
+    def test_negative_age_is_refused(self, older_than):
+        with pytest.raises(ValueError, match="must not be negative"):
+            Attachment.objects.outdated(older_than)
+
+    @pytest.mark.parametrize("use_tz", [True, False])
+    @pytest.mark.parametrize(
+        "older_than", [timedelta(days=1_000_000), timedelta.max], ids=str
+    )
+    def test_age_that_leaves_the_calendar_is_refused(
+        self, settings, use_tz, older_than
+    ):
+        settings.USE_TZ = use_tz
+
+        with pytest.raises(ValueError, match="leaves the calendar"):
+            Attachment.objects.outdated(older_than)
+
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_age_back_to_the_first_year_is_a_query(self, settings, use_tz):
+        settings.USE_TZ = use_tz
+        attach()
+        calendar = datetime.now(UTC) - datetime.min.replace(tzinfo=UTC)
+
+        outdated = Attachment.objects.outdated(calendar - timedelta(days=2))
+
+        assert not outdated.exists()
+        # A database may convert to a time zone whose calendar begins later.
+        with pytest.raises(ValueError, match="leaves the calendar"):
+            Attachment.objects.outdated(calendar - timedelta(hours=12))
+
+
+class TestDelete:
+    @each_way
+    def test_file_goes_with_its_row(self, delete, stored):
+        attach("old.txt")
+        kept = attach("kept.txt")
+
+        delete(Attachment.objects.filter(filename="old.txt"))
+
+        assert list(Attachment.objects.all()) == [kept]
+        assert stored() == [kept.file.name]
+
+    @each_way
+    def test_file_goes_after_commit(self, delete, stored):
+        attach()
+
+        with transaction.atomic():
+            delete(Attachment.objects.all())
+
+            assert not Attachment.objects.exists()
+            assert len(stored()) == 1
+
+        assert stored() == []
+
+    @each_way
+    def test_nothing_goes_when_the_transaction_rolls_back(
+        self, delete, stored, removed
+    ):
+        attach()
+
+        with transaction.atomic():
+            delete(Attachment.objects.all())
+            transaction.set_rollback(True)
+
+        assert Attachment.objects.count() == len(stored()) == 1
+        assert removed == []
+
+    def test_savepoint_that_rolls_back_keeps_its_files(self, stored):
+        kept = attach("kept.txt")
+        old = attach("old.txt")
+
+        with transaction.atomic():
+            old.delete()
+            with transaction.atomic():
+                kept.delete()
+                transaction.set_rollback(True)
+
+        assert stored() == [Attachment.objects.get().file.name]
+
+    @each_way
+    def test_host_is_told_after_commit(self, delete, removed):
+        attachment = attach()
+
+        with transaction.atomic():
+            delete(Attachment.objects.all())
+            assert removed == []
+
+        assert removed == [(attachment.pk, "spam.txt")]
+
+    @each_way
+    def test_host_objects_go_as_they_say(self, delete, stored):
+        attachment = attach()
+        Note.objects.create(attachment=attachment)
+        scan = Scan.objects.create(attachment=attachment)
+
+        delete(Attachment.objects.all())
+
+        scan.refresh_from_db()
+        assert scan.attachment is None
+        assert not Note.objects.exists()
+        assert stored() == []
+
+    @each_way
+    def test_protected_attachment_stays_with_its_file(self, delete, stored, removed):
+        Contract.objects.create(attachment=attach())
+
+        with pytest.raises(ProtectedError):
+            delete(Attachment.objects.all())
+
+        assert Attachment.objects.count() == len(stored()) == 1
+        assert removed == []
+
+    def test_attachment_outlives_what_points_at_it(self, stored):
+        note = Note.objects.create(attachment=attach())
+
+        note.delete()
+
+        assert Attachment.objects.count() == len(stored()) == 1
+
+    def test_row_that_is_gone_can_be_deleted_again(self, stored):
+        attach()
+        whole, deferred = Attachment.objects.get(), Attachment.objects.only("pk").get()
+        Attachment.objects.all().delete()
+
+        whole.delete()
+        deferred.delete()
+
+        assert stored() == []
+
+    @each_way
+    def test_missing_file_is_no_failure(self, delete, media, caplog):
+        attachment = attach()
+        (media / attachment.file.name).unlink()
+
+        delete(Attachment.objects.all())
+
+        assert not Attachment.objects.exists()
+        assert caplog.records == []
+
+    @each_way
+    def test_file_that_cannot_be_deleted_is_logged(
+        self, delete, settings, stored, caplog
+    ):
+        attachment = attach()
+        store_in(settings, failing("delete", PermissionError("read only")))
+
+        delete(Attachment.objects.all())
+
+        assert not Attachment.objects.exists()
+        assert stored() == [attachment.file.name]
+        [record] = caplog.records
+        assert (record.name, record.levelname, record.getMessage()) == (
+            "session_attachments.storage",
+            "ERROR",
+            f"The stored file {attachment.file.name!r} could not be deleted.",
+        )
+
+    def test_failures_do_not_stop_the_rest(self, settings, stored, removed):
+        bad = attach("bad.txt")
+        attach("good.txt")
+        store_in(settings, failing("delete", OSError("broken"), bad.file.name))
+
+        removal = in_transaction("default", Attachment.objects.all().remove)
+
+        assert stored() == [bad.file.name]
+        assert sorted(name for _, name in removed) == ["bad.txt", "good.txt"]
+        [(attachment, error)] = removal.failures
+        assert (attachment, str(error)) == (bad, "broken")
+
+    def test_receiver_that_fails_is_logged(self, stored, caplog):
+        def fail(**kwargs):
+            raise RuntimeError("index is down")
+
+        attach("a")
+        attach("b")
+        attachment_removed.connect(fail)
+
+        Attachment.objects.all().delete()
+
+        attachment_removed.disconnect(fail)
+        assert stored() == []
+        assert [record.name for record in caplog.records] == ["django.dispatch"] * 2
+
+    @each_way
+    def test_with_django_cleanup_nothing_is_deleted_twice(
+        self, delete, settings, django_cleanup
+    ):
+        calls = Calls()
+        store_in(settings, calls)
+        attachment = attach()
+
+        delete(Attachment.objects.all())
+
+        assert calls.names("delete") == [attachment.file.name]
+
+    def test_django_cleanup_is_at_work_meanwhile(self, django_cleanup, stored):
+        enclosure = Enclosure.objects.create(
+            letter=Letter.objects.create(), file=ContentFile(b"spam\n", "spam.txt")
+        )
+
+        enclosure.delete()
+
+        assert stored() == []
+
+
+class TestTotals:
+    def test_totals_tell_the_session_from_its_bundle(self):
+        attach("a", b"x")
+        attach("b", b"xx")
+        attach("a", b"xxxx", bundle="bar")
+        attach("a", b"xxxxxxxx", session_id="other")
+
+        rows = Attachment.objects.in_session("key")
+
+        assert rows.total_size() == 7
+        assert rows.totals("foo") == {
+            "session_size": 7,
+            "bundle_size": 3,
+            "files": 2,
+        }
+
+    def test_nothing_has_totals(self):
+        rows = Attachment.objects.in_session("key")
+
+        assert rows.total_size() == 0
+        assert rows.totals("foo") == {"session_size": 0, "bundle_size": 0, "files": 0}
+
+
+class TestRemove:
+    def test_remove_waits_for_no_row_that_is_in_use(self):
+        used = attach("used.txt")
+        attach("free.txt")
+        can_skip = connection.features.has_select_for_update_skip_locked
+        held, done = threading.Event(), threading.Event()
+
+        def use():
+            with transaction.atomic():
+                Attachment.objects.filter(pk=used.pk).update(mimetype="text/plain")
+                held.set()
+                # SQLite locks all rows, so that there this runs into its timeout.
+                return done.wait(10 if can_skip else 0.3)
+
+        def remove():
+            held.wait(10)
+            rows = Attachment.objects.all()
+            removal = in_transaction(rows.db, lambda: rows.remove(skip_locked=True))
+            done.set()
+            return {attachment.filename for attachment in removal.attachments}
+
+        did_not_wait, removed = at_once(use, remove)
+
+        assert did_not_wait == can_skip
+        assert removed == ({"free.txt"} if can_skip else {"free.txt", "used.txt"})
+
+    def test_rows_are_locked_where_the_database_can(self, monkeypatch):
+        monkeypatch.setattr(connection.features, "has_select_for_update", True)
+        monkeypatch.setattr(
+            connection.features, "has_select_for_update_skip_locked", True
+        )
+
+        with transaction.atomic():
+            locked = str(Attachment.objects.all()._locked(skip_locked=False).query)
+            skipped = str(Attachment.objects.all()._locked(skip_locked=True).query)
+
+        assert locked.endswith("FOR UPDATE")
+        assert skipped.endswith("FOR UPDATE SKIP LOCKED")
+        assert not Lock.objects.exists()
+
+    def test_remove_that_is_tried_again_deletes_once(self, settings, removed):
+        calls = Calls()
+        store_in(settings, calls)
+        attachment = attach()
+        conflicts = [Lost()]
+
+        def work():
+            removal = Attachment.objects.all().remove()
+            if conflicts:
+                raise OperationalError from conflicts.pop()
+            return removal
+
+        removal = in_transaction("default", work)
+
+        assert removal.attachments == [attachment]
+        assert calls.names("delete") == [attachment.file.name]
+        assert len(removed) == 1
+
+
+def collide(run):
+    """Let two transactions lock two rows, each the other's first row second.
+
+    ``run`` is called with each one's work. Return how often each was tried, and the
+    errors that came out.
+    """
+    keys = [attach("a").pk, attach("b").pk]
+    barrier = threading.Barrier(2, timeout=10)
+    tries = [0, 0]
+    errors = []
+
+    def transact(this, that):
+        rows = Attachment.objects.all()
+
+        def work():
+            tries[this] += 1
+            if tries[this] == 1:
+                rows.select_for_update().get(pk=keys[this])
+                barrier.wait()
+            rows.filter(pk=keys[that]).update(mimetype="text/plain")
+
+        begin_deferred()
+        try:
+            run(work)
+        except OperationalError as error:
+            errors.append(error)
+
+    at_once(lambda: transact(0, 1), lambda: transact(1, 0))
+    return tries, errors
+
+
+class TestInTransaction:
+    def test_deadlock_is_tried_again(self):
+        tries, errors = collide(lambda work: in_transaction("default", work))
+
+        assert sorted(tries) == [1, 2]
+        assert errors == []
+        assert Attachment.objects.filter(mimetype="text/plain").count() == 2
+
+    def test_deadlock_in_the_hosts_transaction_is_the_hosts(self):
+        def run(work):
+            with transaction.atomic():
+                in_transaction("default", work)
+
+        tries, errors = collide(run)
+
+        assert tries == [1, 1]
+        assert [is_conflict(error) for error in errors] == [True]
+        assert Attachment.objects.filter(mimetype="text/plain").count() == 1
+
+    def test_conflict_is_raised_after_some_attempts(self):
+        tries = []
+
+        def work():
+            tries.append(attach(f"{len(tries)}.txt"))
+            raise OperationalError("lost") from Lost()
+
+        with pytest.raises(OperationalError, match="lost"):
+            in_transaction("default", work)
+
+        assert len(tries) == ATTEMPTS == 5
+        assert not Attachment.objects.exists()
+
+    def test_other_errors_are_raised_at_once(self):
+        tries = []
+
+        def work():
+            tries.append("try")
+            connection.cursor().execute("SELECT 1 FROM no_such_table")
+
+        with pytest.raises(DatabaseError, match="no_such_table"):
+            in_transaction("default", work)
+
+        assert tries == ["try"]
+
+    def test_result_is_what_the_work_returns(self):
+        assert in_transaction("default", lambda: 42) == 42
+
+
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="only SQLite locks the whole database"
+)
+class TestLockedSQLite:
+    @pytest.fixture
+    def writer(self):
+        """Return another connection, which holds the lock."""
+        with closing(sqlite3.connect(connection.settings_dict["NAME"])) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            connection.cursor().execute("PRAGMA busy_timeout = 10")
+            yield writer
+        connection.close()
+
+    @pytest.fixture
+    def refused(self, writer):
+        """Return the statements that were refused; the lock is given up at the 3rd."""
+        refused = []
+
+        def count(execute, sql, params, many, context):
+            try:
+                return execute(sql, params, many, context)
+            except OperationalError:
+                refused.append(sql)
+                if len(refused) == 3:
+                    writer.rollback()
+                raise
+
+        with connection.execute_wrapper(count):
+            yield refused
+
+    def test_locked_database_is_tried_again(self, refused):
+        in_transaction("default", attach)
+
+        assert refused == ["BEGIN IMMEDIATE"] * 3
+        assert Attachment.objects.count() == 1
+
+    def test_locked_database_is_raised_after_some_attempts(self, writer):
+        tries = []
+
+        with pytest.raises(OperationalError, match="locked") as caught:
+            in_transaction("default", lambda: tries.append("try"))
+
+        assert is_conflict(caught.value)
+        assert tries == []
+
+    def test_remove_locks_before_it_looks(self):
+        attach()
+
+        def remove():
+            begin_deferred()
+            with connection.execute_wrapper(refuse):
+                return in_transaction("default", Attachment.objects.all().remove)
+
+        def refuse(execute, sql, params, many, context):
+            result = execute(sql, params, many, context)
+            if sql.startswith("SELECT"):
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    other.execute("BEGIN IMMEDIATE")
+            return result
+
+        name = connection.settings_dict["NAME"]
+        with closing(
+            sqlite3.connect(name, timeout=0, check_same_thread=False)
+        ) as other:
+            [removal] = at_once(remove)
+
+        assert len(removal.attachments) == 1
+
+
+class TestIsConflict:
+    @pytest.mark.parametrize(
+        ("arguments", "attributes"),
+        [
+            ((), {"sqlstate": "40001"}),
+            ((), {"sqlstate": "40P01"}),
+            (("deadlock detected",), {"pgcode": "40P01"}),
+            ((1020, "Record has changed since last read"), {}),
+            ((1205, "Lock wait timeout exceeded"), {}),
+            ((1213, "Deadlock found"), {}),
+            (("database is locked",), {"sqlite_errorcode": sqlite3.SQLITE_BUSY}),
+            ((), {"sqlite_errorcode": sqlite3.SQLITE_BUSY_SNAPSHOT}),
+            ((), {"sqlite_errorcode": sqlite3.SQLITE_LOCKED_SHAREDCACHE}),
+        ],
+        ids=str,
+    )
+    def test_conflict_is_known_from_each_driver(self, arguments, attributes):
+        error = OperationalError("something")
+        error.__cause__ = type("Cause", (Exception,), attributes)(*arguments)
+
+        assert is_conflict(error)
+
+    @pytest.mark.parametrize(
+        ("arguments", "attributes"),
+        [
+            ((), {}),
+            (("server closed the connection",), {"sqlstate": None}),
+            ((), {"sqlstate": "57014"}),
+            ((2006, "MySQL server has gone away"), {}),
+            (("disk I/O error",), {"sqlite_errorcode": sqlite3.SQLITE_IOERR}),
+        ],
+        ids=str,
+    )
+    def test_other_errors_are_no_conflict(self, arguments, attributes):
+        error = OperationalError("something")
+        error.__cause__ = type("Cause", (Exception,), attributes)(*arguments)
+
+        assert not is_conflict(error)
+
+    def test_error_without_a_cause_is_no_conflict(self):
+        assert not is_conflict(OperationalError("lost"))
+
+    def test_error_of_another_kind_is_no_conflict(self):
+        error = DatabaseError("lost")
+        error.__cause__ = Lost()
+
+        assert not is_conflict(error)
+
+
+class TestLock:
+    def test_second_transaction_of_a_session_waits(self):
+        events = []
+        held = threading.Event()
+
+        def first():
+            begin_deferred()
+            with transaction.atomic():
+                Lock.take("key", "default")
+                held.set()
+                threading.Event().wait(0.3)
+                events.append("first ends")
+
+        def second():
+            held.wait(10)
+            begin_deferred()
+            with transaction.atomic():
+                Lock.take("key", "default")
+                events.append("second begins")
+
+        Lock.take("key", "default")
+
+        at_once(first, second)
+
+        assert events == ["first ends", "second begins"]
+
+    def test_first_use_makes_one_row_and_waits(self):
+        start = threading.Barrier(4, timeout=10)
+        inside, seen = [], []
+
+        def work():
+            Lock.take("key", "default")
+            inside.append("me")
+            threading.Event().wait(0.05)
+            seen.append(len(inside))
+            inside.pop()
+
+        def take():
+            begin_deferred()
+            start.wait()
+            in_transaction("default", work)
+
+        at_once(take, take, take, take)
+
+        assert seen == [1, 1, 1, 1]
+        assert Lock.objects.count() == 1
+
+    def test_sessions_share_256_rows(self):
+        with transaction.atomic():
+            for number in range(1000):
+                Lock.take(f"session {number}", "default")
+
+        assert Lock.objects.count() <= 256
+        assert Lock.objects.filter(pk__range=(1, 256)).count() == Lock.objects.count()

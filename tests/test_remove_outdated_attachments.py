@@ -1,0 +1,432 @@
+"""The command: its standard output, its standard error and its exit code."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from session_attachments.models import Attachment
+from tests.host.models import Contract
+from tests.storages import attach, failing, store_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).parent.parent
+OLD = "session_attachments/2020-02-20"
+
+MISSING = "The option --older-than=N is required."
+IMPOSSIBLE = (
+    "--older-than must be a number of days, 0 or more, that does not leave the "
+    "calendar, not {}."
+)
+NOTHING = "Removed 0 attachments and 0 files without an attachment, 0 bytes.\n"
+PROTECTED = (
+    "could not be removed: Cannot delete some instances of model 'Attachment' because "
+    "they are referenced through protected foreign keys: 'Contract.attachment'.\n"
+)
+
+# No name of today's: 0.2 took them.
+NASTY = "two\nlines\x1b[31m\u202e.txt"
+
+
+@pytest.fixture
+def command():
+    """Return a function that calls the command: its stdout, stderr and error."""
+
+    def call(*arguments, **options):
+        stdout, stderr = StringIO(), StringIO()
+        error = None
+        try:
+            call_command(
+                "remove_outdated_attachments",
+                *arguments,
+                stdout=stdout,
+                stderr=stderr,
+                **options,
+            )
+        except CommandError as raised:
+            error = (str(raised), raised.returncode)
+        return stdout.getvalue(), stderr.getvalue(), error
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path, media):
+    """Return a function that runs the command in a process of its own."""
+    (tmp_path / "process_settings.py").write_text(
+        "from tests.settings import *\n"
+        # Django 5.2 warns where it is not set.
+        "DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'\n"
+        f"DATABASES['default']['NAME'] = {str(connection.settings_dict['NAME'])!r}\n"
+        f"MEDIA_ROOT = {str(media)!r}\n"
+    )
+
+    def run(*arguments, stderr=subprocess.PIPE, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "django", "remove_outdated_attachments", *arguments],
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "process_settings",
+                "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            encoding="utf-8",
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture
+def terminal():
+    """Return a terminal to write to and a function that returns what was written."""
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 80))
+
+    def shown():
+        os.write(writer, b"END")
+        output = b""
+        while not output.endswith(b"END"):
+            output += os.read(reader, 1024)
+        return output.removesuffix(b"END").decode()
+
+    yield writer, shown
+    os.close(writer)
+    os.close(reader)
+
+
+def put(media, name, content=b"12345"):
+    path = media / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+class TestAge:
+    def test_option_is_required(self, command, stored):
+        attach(age=timedelta(days=1000))
+
+        assert command() == ("", "", (MISSING, 1))
+        assert command(older_than=None) == ("", "", (MISSING, 1))
+        assert len(stored()) == 1
+
+    @pytest.mark.parametrize(
+        ("days", "limit"),
+        [
+            ("3", timedelta(days=3)),
+            ("0", timedelta(0)),
+            ("-0", timedelta(0)),
+            ("0.5", timedelta(hours=12)),
+            (".5", timedelta(hours=12)),
+            ("1e3", timedelta(days=1000)),
+            (3, timedelta(days=3)),
+            (0, timedelta(0)),
+            (0.5, timedelta(hours=12)),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_age_is_a_number_of_days(self, settings, command, days, limit, use_tz):
+        settings.USE_TZ = use_tz
+        attach("old", age=limit + timedelta(minutes=1))
+        attach("young", age=limit - timedelta(minutes=1))
+
+        assert command(older_than=days) == (
+            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "",
+            None,
+        )
+        assert Attachment.objects.get().filename == "young"
+
+    @pytest.mark.parametrize("days", ["3", "0.5", "1e3"])
+    def test_age_is_an_option(self, command, days):
+        attach("old", age=timedelta(days=1001))
+        attach("young")
+
+        stdout, stderr, error = command(f"--older-than={days}")
+
+        assert stdout.startswith("Removed 1 attachment and 0 files")
+        assert (stderr, error) == ("", None)
+        assert Attachment.objects.get().filename == "young"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "-1",
+            "-0.1",
+            "nan",
+            "inf",
+            "-inf",
+            "1e9",
+            "1e6",
+            "1e400",
+            "",
+            "abc",
+            "3 days",
+        ],
+    )
+    def test_impossible_age_removes_nothing(self, command, media, stored, value):
+        attach(file=f"{OLD}/referred", age=timedelta(days=1000))
+        put(media, f"{OLD}/unreferred")
+        error = IMPOSSIBLE.format(repr(value))
+
+        assert command(f"--older-than={value}") == ("", "", (error, 2))
+        assert command(older_than=value) == ("", "", (error, 2))
+        assert len(stored()) == 2
+        assert Attachment.objects.exists()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            -1,
+            float("nan"),
+            float("inf"),
+            float("-inf"),
+            1e9,
+            10**400,
+            True,
+            False,
+            b"3",
+            [3],
+            Decimal(3),
+            timedelta(days=3),
+        ],
+        ids=repr,
+    )
+    def test_impossible_object_removes_nothing(self, command, stored, value):
+        attach(age=timedelta(days=1000))
+
+        error = IMPOSSIBLE.format(repr(value))
+        assert command(older_than=value) == ("", "", (error, 2))
+        assert len(stored()) == 1
+
+    def test_positional_argument_removes_nothing(self, command, stored):
+        attach(age=timedelta(days=1000))
+
+        stdout, stderr, (error, _) = command("3", older_than=3)
+
+        assert (stdout, stderr, error) == ("", "", "Error: unrecognized arguments: 3")
+        assert len(stored()) == 1
+
+    def test_error_in_the_middle_is_no_usage_error(self):
+        attach(age=timedelta(days=1))
+        stdout = StringIO()
+        stdout.close()
+
+        with pytest.raises(ValueError, match="closed file"):
+            call_command("remove_outdated_attachments", "--older-than=0", stdout=stdout)
+
+
+class TestOutput:
+    @pytest.mark.parametrize(
+        ("attachments", "files", "line"),
+        [
+            (0, 0, "0 attachments and 0 files without an attachment, 0 bytes"),
+            (1, 0, "1 attachment and 0 files without an attachment, 1 byte"),
+            (0, 1, "0 attachments and 1 file without an attachment, 1 byte"),
+            (2, 3, "2 attachments and 3 files without an attachment, 5 bytes"),
+        ],
+    )
+    def test_last_line_counts(self, command, media, attachments, files, line):
+        for number in range(attachments):
+            attach(f"{number}", b"x", age=timedelta(days=1))
+        for number in range(files):
+            put(media, f"{OLD}/{number}", b"x")
+
+        foreseen = command("--older-than=0", "--dry-run")
+        assert foreseen == (f"Would remove {line}.\n", "", None)
+        assert command("--older-than=0") == (f"Removed {line}.\n", "", None)
+        assert command("--older-than=0") == (NOTHING, "", None)
+
+    def test_verbose_prints_each_name(self, command, media):
+        attach("Отчёт за год.pdf", age=timedelta(days=1))
+        put(media, f"{OLD}/token")
+
+        assert command("--older-than=0", "--verbose") == (
+            "delete Отчёт за год.pdf\n"
+            f"delete {OLD}/token\n"
+            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            "",
+            None,
+        )
+
+    def test_verbose_prints_one_line_a_name(self, command):
+        attach(NASTY, age=timedelta(days=1))
+
+        stdout, _, _ = command("--older-than=0", "--verbose")
+
+        assert stdout == (
+            "delete two\\nlines\\x1b[31m\\u202e.txt\n"
+            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n"
+        )
+
+    def test_dry_run_removes_nothing(self, command, media, stored):
+        attach(age=timedelta(days=1))
+        put(media, f"{OLD}/token")
+        (media / "session_attachments/2020-01-01").mkdir()
+
+        assert command(older_than=0, dry_run=True, verbose=True) == (
+            "delete spam.txt\n"
+            f"delete {OLD}/token\n"
+            "Would remove 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            "",
+            None,
+        )
+        assert Attachment.objects.exists()
+        assert len(stored()) == 2
+        assert (media / "session_attachments/2020-01-01").is_dir()
+
+    def test_failures_are_reported_and_the_rest_goes(self, command, settings, media):
+        Contract.objects.create(attachment=attach(NASTY, age=timedelta(days=1)))
+        attach("gone.txt", age=timedelta(days=1))
+        put(media, f"{OLD}/bad")
+        put(media, f"{OLD}/good")
+        store_in(settings, failing("delete", PermissionError("read only"), "bad"))
+
+        assert command("--older-than=0") == (
+            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            f"'two\\nlines\\x1b[31m\\u202e.txt' {PROTECTED}"
+            f"The file '{OLD}/bad' could not be deleted: read only\n",
+            ("Not removed: 2.", 1),
+        )
+
+    def test_failure_is_one_line(self, command, settings, media):
+        put(media, f"{OLD}/bad")
+        store_in(settings, failing("delete", OSError("first\nsecond"), "bad"))
+
+        _, stderr, _ = command("--older-than=0")
+
+        assert stderr == (
+            f"The file '{OLD}/bad' could not be deleted: first\\nsecond\n"
+        )
+
+    def test_without_tqdm_the_output_is_the_same(self, command, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        attach(age=timedelta(days=1))
+
+        assert command("--older-than=0") == (
+            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "",
+            None,
+        )
+
+
+class TestProcess:
+    def test_success_exits_0(self, process, media, stored):
+        attach("old.txt", age=timedelta(days=4))
+        young = attach("young.txt", age=timedelta(days=2))
+        put(media, f"{OLD}/token")
+
+        done = process("--older-than=3", "--verbose")
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == (
+            "delete old.txt\n"
+            f"delete {OLD}/token\n"
+            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n"
+        )
+        assert stored() == [young.file.name]
+
+    def test_missing_option_exits_1(self, process, stored):
+        attach(age=timedelta(days=4))
+
+        done = process()
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"CommandError: {MISSING}\n"
+        assert len(stored()) == 1
+
+    def test_failure_exits_1(self, process, stored):
+        kept = attach("kept.txt", age=timedelta(days=4))
+        attach("gone.txt", age=timedelta(days=4))
+        Contract.objects.create(attachment=kept)
+
+        done = process("--older-than=3")
+
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            f"'kept.txt' {PROTECTED}CommandError: Not removed: 1.\n",
+        )
+        assert stored() == [kept.file.name]
+
+    @pytest.mark.parametrize("arguments", [["--older-than=-1"], ["--older-than", "-1"]])
+    def test_impossible_age_exits_2(self, process, stored, arguments):
+        attach(age=timedelta(days=4))
+
+        done = process(*arguments)
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"CommandError: {IMPOSSIBLE.format(repr('-1'))}\n"
+        assert len(stored()) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["3"], "unrecognized arguments: 3"),
+            (["--older-than=3", "4"], "unrecognized arguments: 4"),
+            (["--older-than"], "argument --older-than: expected one argument"),
+        ],
+        ids=str,
+    )
+    def test_arguments_it_does_not_know_exit_2(
+        self, process, stored, arguments, message
+    ):
+        attach(age=timedelta(days=4))
+
+        done = process(*arguments)
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.endswith(f" remove_outdated_attachments: error: {message}\n")
+        assert len(stored()) == 1
+
+    def test_any_name_goes_into_an_ascii_pipe(self, process, stored):
+        attach("Отчёт\n\x1b[31m.pdf", age=timedelta(days=4))
+        Contract.objects.create(attachment=attach("Счёт", age=timedelta(days=4)))
+
+        done = process(
+            "--older-than=3", "--verbose", PYTHONIOENCODING="ascii", LC_ALL="C"
+        )
+
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "delete \\u041e\\u0442\\u0447\\u0451\\u0442\\n\\x1b[31m.pdf\n"
+            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            f"'\\u0421\\u0447\\u0451\\u0442' {PROTECTED}"
+            "CommandError: Not removed: 1.\n",
+        )
+        assert len(stored()) == 1
+
+
+class TestProgress:
+    def test_progress_is_shown_on_a_terminal(self, process, terminal):
+        pytest.importorskip("tqdm", reason="needs tqdm")
+        writer, shown = terminal
+        attach(age=timedelta(days=4))
+
+        done = process("--older-than=3", stderr=writer)
+
+        assert done.returncode == 0
+        assert done.stdout.startswith("Removed 1 attachment ")
+        assert "0 files [00:00" in shown()
+
+    def test_names_are_shown_instead_of_progress(self, process, terminal):
+        writer, shown = terminal
+        attach(age=timedelta(days=4))
+
+        done = process("--older-than=3", "--verbose", stderr=writer)
+
+        assert done.stdout.startswith("delete spam.txt\n")
+        assert shown() == ""

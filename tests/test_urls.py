@@ -1,0 +1,588 @@
+"""Each URL and method, the host's CSRF protection, its ATOMIC_REQUESTS."""
+
+import unicodedata
+from urllib.parse import quote
+
+import pytest
+from django.core.files.uploadhandler import FileUploadHandler
+from django.db import connection
+from django.http import HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.test import Client
+from django.urls import reverse
+
+from tests.clients import (
+    URL,
+    content,
+    form,
+    names,
+    part,
+    problem,
+    send,
+    shelf,
+    upload,
+)
+
+FILES = {"delete": b"a file", "spam.txt": b"spam\n"}
+URLS = {
+    "": "GET, POST, DELETE, HEAD, OPTIONS",
+    "delete/": "GET, POST, DELETE, HEAD, OPTIONS",
+    "spam.txt/": "GET, DELETE, HEAD, OPTIONS",
+    "spam.txt/delete/": "POST, OPTIONS",
+}
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"]
+OTHERS = [
+    (path, method)
+    for path, allow in URLS.items()
+    for method in METHODS
+    if method not in allow
+]
+ATTACHMENT = {"bundle_id": "foo", "file_name": "spam.txt"}
+
+
+@pytest.fixture
+def temporary(settings, tmp_path):
+    """Give uploads a folder of their own to wait in; return it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
+    settings.FILE_UPLOAD_HANDLERS = [
+        "django.core.files.uploadhandler.TemporaryFileUploadHandler"
+    ]
+    return folder
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "kwargs", "url"),
+        [
+            ("bundle-attachments", {"bundle_id": "foo"}, URL),
+            ("delete-bundle-attachments", {"bundle_id": "foo"}, f"{URL}delete/"),
+            ("get-filename-attachment", ATTACHMENT, f"{URL}spam.txt/"),
+            ("delete-filename-attachment", ATTACHMENT, f"{URL}spam.txt/delete/"),
+        ],
+    )
+    def test_names_are_those_of_02(self, name, kwargs, url):
+        assert reverse(name, kwargs=kwargs) == url
+
+    def test_names_of_files_are_quoted(self):
+        kwargs = {"bundle_id": "отчёт", "file_name": "50% of?#.txt"}
+
+        url = reverse("get-filename-attachment", kwargs=kwargs)
+
+        assert url == (
+            "/attachments/%D0%BE%D1%82%D1%87%D1%91%D1%82/50%25%20of%3F%23.txt/"
+        )
+
+
+@pytest.mark.django_db
+class TestMethods:
+    @pytest.mark.parametrize(("path", "method"), OTHERS)
+    def test_other_method_is_refused(self, client, stored, path, method):
+        upload(client, FILES)
+        before = stored()
+
+        response = client.generic(method, f"{URL}{path}")
+
+        assert response.status_code == 405
+        assert response.headers["Allow"] == URLS[path]
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert stored() == before
+        assert shelf(client) == FILES
+
+    def test_other_method_says_why(self, client):
+        response = client.put(URL)
+
+        assert problem(response) == (405, "method_not_allowed")
+        assert response.json()["title"] == "Method not allowed"
+
+    @pytest.mark.parametrize(("path", "allow"), URLS.items())
+    def test_options_says_what_is_allowed(self, client, path, allow):
+        upload(client, FILES)
+
+        response = client.options(f"{URL}{path}")
+
+        assert response.status_code == 200
+        assert response.content == b""
+        assert response.headers["Allow"] == allow
+        assert shelf(client) == FILES
+
+    @pytest.mark.parametrize("path", ["", "spam.txt/", "delete/", "missing.txt/"])
+    def test_head_answers_with_the_headers_of_get(self, client, path):
+        upload(client, FILES)
+        get = client.get(f"{URL}{path}")
+        body = b"".join(get)
+
+        head = client.head(f"{URL}{path}")
+
+        assert head.status_code == get.status_code
+        assert head.headers == get.headers
+        assert int(head.headers["Content-Length"]) == len(body) > 0
+        assert b"".join(head) == b""
+
+
+@pytest.mark.django_db(transaction=True)
+class TestDeletion:
+    def test_delete_on_the_list_deletes_the_bundle(self, client, stored):
+        upload(client, FILES)
+
+        assert client.delete(URL).content == b"[[true], [true]]\r\n"
+        assert stored() == []
+        assert client.delete(URL).content == b"[]\r\n"
+
+    def test_delete_on_a_file_deletes_it(self, client):
+        upload(client, FILES)
+
+        assert client.delete(f"{URL}spam.txt/").content == b"[true]\r\n"
+        assert shelf(client) == {"delete": b"a file"}
+        assert client.delete(f"{URL}spam.txt/").content == b"[false]\r\n"
+
+    def test_post_deletes_a_file(self, client):
+        upload(client, FILES)
+
+        assert client.post(f"{URL}spam.txt/delete/").content == b"[true]\r\n"
+        assert shelf(client) == {"delete": b"a file"}
+
+    def test_post_to_delete_deletes_the_bundle(self, client, stored):
+        upload(client, FILES)
+
+        assert client.post(f"{URL}delete/").content == b"[[true], [true]]\r\n"
+        assert stored() == []
+
+
+@pytest.mark.django_db(transaction=True)
+class TestFileCalledDelete:
+    def test_get_downloads_it(self, client):
+        upload(client, FILES)
+
+        assert content(client.get(f"{URL}delete/")) == b"a file"
+
+    def test_get_finds_none(self, client):
+        upload(client, {"spam.txt": b"spam\n"})
+
+        assert problem(client.get(f"{URL}delete/")) == (404, "not_found")
+
+    def test_delete_deletes_it_alone(self, client):
+        upload(client, FILES)
+
+        assert client.delete(f"{URL}delete/").content == b"[true]\r\n"
+        assert shelf(client) == {"spam.txt": b"spam\n"}
+        assert client.delete(f"{URL}delete/").content == b"[false]\r\n"
+
+    def test_post_deletes_it_alone(self, client):
+        upload(client, FILES)
+
+        assert client.post(f"{URL}delete/delete/").content == b"[true]\r\n"
+        assert shelf(client) == {"spam.txt": b"spam\n"}
+
+    def test_bundle_may_be_called_so_too(self, client):
+        url = "/attachments/delete/"
+        upload(client, FILES, url)
+        upload(client, FILES)
+
+        assert shelf(client, url) == FILES
+        assert client.post(f"{url}delete/").content == b"[[true], [true]]\r\n"
+        assert shelf(client, url) == {}
+        assert shelf(client) == FILES
+
+
+BUNDLES = {
+    "one character": "b",
+    "256 characters": "b" * 256,
+    "256 characters in NFC": "e\u0301" * 256,
+    "not in ASCII": "отчёт за ноябрь 😀",
+    "no name of a folder": "..",
+    "punctuation": "a%b?c#d;e&f=g'h\"i\\j",
+    "trailing space": "foo ",
+    "format character": "a\u200db\u00adc",
+}
+BAD_BUNDLES = {
+    "257 characters": "b" * 257,
+    "257 characters in NFC": "e\u0301" * 257,
+    "line break": "foo\nbar",
+    "line break at the end": "foo\n",
+    "escape": "\x1b[31mfoo",
+    "NUL": "foo\0",
+    "delete": "foo\x7f",
+    "next line": "foo\x85",
+}
+
+
+def bundle_url(bundle_id):
+    return f"/attachments/{quote(bundle_id, safe='')}/"
+
+
+@pytest.mark.django_db
+class TestBundleId:
+    @pytest.mark.parametrize("bundle_id", BUNDLES.values(), ids=BUNDLES)
+    def test_any_text_names_a_bundle(self, client, bundle_id):
+        url = bundle_url(bundle_id)
+
+        assert names(upload(client, FILES, url)) == ["delete", "spam.txt"]
+
+        assert shelf(client, url) == FILES
+        assert shelf(client) == {}
+        assert client.post(f"{url}spam.txt/delete/").content == b"[true]\r\n"
+        assert client.post(f"{url}delete/").content == b"[[true]]\r\n"
+
+    @pytest.mark.parametrize("form", ["NFC", "NFD"])
+    def test_bundle_is_the_same_in_every_normal_form(self, client, form):
+        upload(client, FILES, bundle_url(unicodedata.normalize("NFD", "Résumé")))
+
+        url = bundle_url(unicodedata.normalize(form, "Résumé"))
+
+        assert shelf(client, url) == FILES
+        assert shelf(client, bundle_url("Resume")) == {}
+
+    @pytest.mark.parametrize("bundle_id", BAD_BUNDLES.values(), ids=BAD_BUNDLES)
+    def test_upload_to_a_bad_bundle_is_refused(
+        self, client, stored, temporary, bundle_id
+    ):
+        upload(client, FILES)
+        before = stored()
+
+        response = upload(client, FILES, bundle_url(bundle_id))
+
+        assert problem(response) == (400, "bad_bundle")
+        assert stored() == before
+        assert list(temporary.iterdir()) == []
+        assert shelf(client) == FILES
+
+    @pytest.mark.parametrize("bundle_id", BAD_BUNDLES.values(), ids=BAD_BUNDLES)
+    def test_bad_bundle_is_elsewhere_one_that_does_not_exist(
+        self, client, stored, bundle_id
+    ):
+        upload(client, FILES)
+        before = stored()
+        url = bundle_url(bundle_id)
+
+        assert client.get(url).content == b"[]\r\n"
+        assert problem(client.get(f"{url}spam.txt/")) == (404, "not_found")
+        assert problem(client.get(f"{url}delete/")) == (404, "not_found")
+        assert client.delete(f"{url}spam.txt/").content == b"[false]\r\n"
+        assert client.post(f"{url}spam.txt/delete/").content == b"[false]\r\n"
+        assert client.post(f"{url}delete/").content == b"[]\r\n"
+        assert client.delete(url).content == b"[]\r\n"
+        assert stored() == before
+
+    @pytest.mark.parametrize("name", ["spam\0.txt", "a\nb", "n" * 300])
+    def test_file_of_a_bad_name_does_not_exist(self, client, name):
+        upload(client, FILES)
+        url = f"{URL}{quote(name)}/"
+
+        assert problem(client.get(url)) == (404, "not_found")
+        assert client.delete(url).content == b"[false]\r\n"
+        assert shelf(client) == FILES
+
+
+SECRET = "a" * 32
+CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+UNSAFE = [
+    ("POST", ""),
+    ("DELETE", ""),
+    ("POST", "delete/"),
+    ("DELETE", "delete/"),
+    ("DELETE", "spam.txt/"),
+    ("POST", "spam.txt/delete/"),
+]
+# What the bundle of FILES holds after each of them.
+AFTER = dict(
+    zip(
+        UNSAFE,
+        [
+            {**FILES, "spam.txt": b"new", "new.txt": b"new"},
+            {},
+            {},
+            {"spam.txt": b"spam\n"},
+            {"delete": b"a file"},
+            {"delete": b"a file"},
+        ],
+        strict=True,
+    )
+)
+NEW = [part(b"new"), part(b"new", "new.txt")]
+
+
+class AskedCsrf(CsrfViewMiddleware):
+    """A host's subclass, which remembers for which views it was asked in earnest."""
+
+    asked = []
+
+    def process_view(self, request, callback, callback_args, callback_kwargs):
+        if not getattr(callback, "csrf_exempt", False):
+            self.asked.append((request.method, callback_args, callback_kwargs))
+        return super().process_view(request, callback, callback_args, callback_kwargs)
+
+
+class NeverCsrf(CsrfViewMiddleware):
+    """A host's subclass that refuses in its own way."""
+
+    def process_view(self, request, callback, callback_args, callback_kwargs):
+        if request.method != "GET" and not getattr(callback, "csrf_exempt", False):
+            return HttpResponse("Never.", status=418)
+
+
+def with_csrf(settings, *middleware):
+    """Put ``middleware`` in the place of the CsrfViewMiddleware."""
+    place = settings.MIDDLEWARE.index(CSRF)
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE[:place],
+        *middleware,
+        *settings.MIDDLEWARE[place + 1 :],
+    ]
+
+
+@pytest.fixture(params=["Django's", "a subclass"])
+def csrf(request, settings):
+    """Install a CsrfViewMiddleware."""
+    with_csrf(
+        settings,
+        {"Django's": CSRF, "a subclass": f"{__name__}.AskedCsrf"}[request.param],
+    )
+
+
+@pytest.fixture(params=["cookie", "session"])
+def strict(request, settings, temporary):
+    """Return a client whose token is checked and whose bundle holds FILES."""
+    settings.CSRF_USE_SESSIONS = request.param == "session"
+    client = Client()
+    upload(client, FILES)
+    session = client.session
+    session.update({"_csrftoken": SECRET})
+    session.save()
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = client.cookies
+    strict.cookies["csrftoken"] = SECRET
+    return strict
+
+
+def forget_token(client):
+    """Leave the client without a secret, in cookie and session."""
+    del client.cookies["csrftoken"]
+    session = client.session
+    del session["_csrftoken"]
+    session.save()
+
+
+def act(client, method, path, *, field=None, header=None):
+    """Send a request that changes something, with a token or without."""
+    token = [] if field is None else [part(field.encode(), None, "csrfmiddlewaretoken")]
+    extra = {} if header is None else {"HTTP_X_CSRFTOKEN": header}
+    # The token comes last: all files are read before it.
+    return send(client, form(*NEW, *token), url=f"{URL}{path}", method=method, **extra)
+
+
+@pytest.mark.django_db
+class TestCsrf:
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_right_token_in_a_header_is_let_in(
+        self, csrf, strict, temporary, method, path
+    ):
+        response = act(strict, method, path, header=SECRET)
+
+        assert response.status_code == 200
+        assert shelf(strict) == AFTER[method, path]
+        assert list(temporary.iterdir()) == []
+
+    @pytest.mark.parametrize("path", ["", "delete/", "spam.txt/delete/"])
+    def test_right_token_in_the_form_is_let_in(self, csrf, strict, temporary, path):
+        response = act(strict, "POST", path, field=SECRET)
+
+        assert response.status_code == 200
+        assert shelf(strict) == AFTER["POST", path]
+        assert list(temporary.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "token",
+        [{}, {"header": "b" * 32}, {"field": "b" * 32}, {"header": "no token"}],
+        ids=["no token", "wrong header", "wrong field", "no token's form"],
+    )
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_wrong_token_is_refused(
+        self, csrf, strict, stored, temporary, method, path, token
+    ):
+        before = stored()
+
+        response = act(strict, method, path, **token)
+
+        assert response.status_code == 403
+        assert stored() == before
+        assert list(temporary.iterdir()) == []
+        assert shelf(strict) == FILES
+
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_client_without_a_secret_is_refused(
+        self, csrf, strict, stored, temporary, method, path
+    ):
+        before = stored()
+        forget_token(strict)
+
+        response = act(strict, method, path, field=SECRET, header=SECRET)
+
+        assert response.status_code == 403
+        assert stored() == before
+        assert list(temporary.iterdir()) == []
+        assert shelf(strict) == FILES
+
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_another_site_is_refused(self, csrf, strict, method, path):
+        response = send(
+            strict,
+            form(*NEW),
+            url=f"{URL}{path}",
+            method=method,
+            HTTP_X_CSRFTOKEN=SECRET,
+            HTTP_ORIGIN="https://evil.example",
+        )
+
+        assert response.status_code == 403
+        assert shelf(strict) == FILES
+
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_without_the_middleware_nothing_is_asked_for(
+        self, settings, strict, method, path
+    ):
+        with_csrf(settings)
+        settings.CSRF_USE_SESSIONS = False
+        forget_token(strict)
+
+        response = act(strict, method, path)
+
+        assert response.status_code == 200
+        assert shelf(strict) == AFTER[method, path]
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+    @pytest.mark.parametrize("path", URLS)
+    def test_safe_method_needs_no_token(self, csrf, strict, method, path):
+        forget_token(strict)
+
+        response = strict.generic(method, f"{URL}{path}")
+        b"".join(response)
+
+        assert response.status_code in {200, 405}
+        assert shelf(strict) == FILES
+
+    @pytest.mark.parametrize("path", URLS)
+    def test_unknown_method_needs_a_token_as_any(self, csrf, strict, path):
+        url = f"{URL}{path}"
+
+        assert strict.put(url).status_code == 403
+        assert strict.put(url, HTTP_X_CSRFTOKEN=SECRET).status_code == 405
+
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_subclass_is_asked_once_with_the_arguments_of_the_view(
+        self, settings, strict, monkeypatch, method, path
+    ):
+        with_csrf(settings, f"{__name__}.AskedCsrf")
+        monkeypatch.setattr(AskedCsrf, "asked", asked := [])
+
+        act(strict, method, path, header=SECRET)
+
+        arguments = {"bundle_id": "foo"}
+        if path.startswith("spam.txt"):
+            arguments["file_name"] = "spam.txt"
+        assert asked == [(method, (), arguments)]
+
+    @pytest.mark.parametrize(("method", "path"), UNSAFE)
+    def test_subclass_refuses_in_its_own_way(
+        self, settings, strict, temporary, method, path
+    ):
+        with_csrf(settings, f"{__name__}.NeverCsrf")
+
+        response = act(strict, method, path, header=SECRET)
+
+        assert response.status_code == 418
+        assert response.content == b"Never."
+        assert list(temporary.iterdir()) == []
+        assert shelf(strict) == FILES
+
+    def test_limits_hold_before_the_token_is_looked_up(
+        self, csrf, settings, strict, stored, temporary
+    ):
+        settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = 2 / 1024 / 1024
+        before = stored()
+
+        response = act(strict, "POST", "", field="b" * 32)
+
+        assert problem(response) == (413, "file_too_large")
+        assert stored() == before
+        assert list(temporary.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("setting", "expected"),
+        [
+            ("DATA_UPLOAD_MAX_NUMBER_FIELDS", (400, "bad_form")),
+            ("DATA_UPLOAD_MAX_NUMBER_FILES", (413, "too_many_files")),
+            ("DATA_UPLOAD_MAX_MEMORY_SIZE", (413, "form_too_large")),
+        ],
+    )
+    def test_errors_of_django_are_answered_while_the_token_is_looked_up(
+        self, csrf, settings, strict, temporary, setting, expected
+    ):
+        setattr(settings, setting, 1)
+        fields = [part(b"egg", None)] * 4
+
+        response = send(
+            strict, form(*fields[:2], *NEW, *fields), HTTP_X_CSRFTOKEN=SECRET
+        )
+
+        assert problem(response) == expected
+        assert list(temporary.iterdir()) == []
+        assert shelf(strict) == FILES
+
+
+class Transactions(FileUploadHandler):
+    """Comes before the host's handlers; remembers whether a transaction is open."""
+
+    open = []
+
+    def new_file(self, *args, **kwargs):
+        super().new_file(*args, **kwargs)
+        self.open.append(connection.in_atomic_block)
+
+    def receive_data_chunk(self, raw_data, start):
+        return raw_data
+
+    def file_complete(self, file_size):
+        """Leave the file to the next handler."""
+
+
+@pytest.fixture
+def atomic_requests(monkeypatch):
+    """Let the host run each request in a transaction."""
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAtomicRequests:
+    @pytest.mark.parametrize("enforce", [True, False])
+    def test_no_transaction_is_open_while_a_body_is_read(
+        self, atomic_requests, settings, strict, monkeypatch, enforce
+    ):
+        handlers = settings.FILE_UPLOAD_HANDLERS
+        settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.Transactions", *handlers]
+        monkeypatch.setattr(Transactions, "open", seen := [])
+        strict.handler.enforce_csrf_checks = enforce
+
+        response = act(strict, "POST", "", field=SECRET)
+
+        assert names(response) == ["new.txt", "spam.txt"]
+        assert seen == [False, False]
+
+    @pytest.mark.parametrize("path", URLS)
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+    def test_transaction_of_the_host_is_open_in_the_other_views(
+        self, atomic_requests, client, method, path
+    ):
+        upload(client, FILES)
+        seen = set()
+
+        def look(execute, sql, params, many, context):
+            if sql.startswith("SELECT") and "django_session" in sql:
+                seen.add(connection.in_atomic_block)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(look):
+            b"".join(send(client, form(*NEW), url=f"{URL}{path}", method=method))
+
+        assert seen == ({path != ""} if method in URLS[path] else set())
