@@ -32,10 +32,9 @@ from .models import (
     AttachmentQuerySet,
     Lock,
     Removal,
-    in_transaction,
-    is_conflict,
 )
 from .sessions import ensure_filing_key, filing_key
+from .transactions import in_transaction, is_conflict
 
 MAX_BUNDLE_ID = 256
 MAX_NAME = 255

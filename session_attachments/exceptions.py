@@ -116,9 +116,7 @@ class SessionTooLarge(AttachmentError):
 
     code = "session_too_large"
     title = _("Too much stored")
-    detail = _(
-        "You would store more than %(size)s. Please remove some files first."
-    )
+    detail = _("You would store more than %(size)s. Please remove some files first.")
 
 
 class FormTooLarge(AttachmentError):

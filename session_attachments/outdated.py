@@ -10,7 +10,8 @@ from django.db import connections
 from django.db.models import ProtectedError, RestrictedError
 
 from . import storage
-from .models import Attachment, AttachmentQuerySet, Removal, cutoff, in_transaction
+from .models import Attachment, AttachmentQuerySet, Removal, cutoff
+from .transactions import in_transaction
 
 BATCH = 500
 

@@ -11,6 +11,7 @@ TEMPORARY = Path(tempfile.gettempdir())
 SECRET_KEY = "not secret: tests only"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "America/Chicago"
 ROOT_URLCONF = "tests.urls"
 # Each test gets a MEDIA_ROOT of its own: see conftest.py.

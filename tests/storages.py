@@ -51,6 +51,12 @@ def begin_deferred():
     connection.transaction_mode = "DEFERRED"
 
 
+class Lost(Exception):
+    """What a driver raises when a transaction lost against another one."""
+
+    sqlstate = "40001"
+
+
 def _watched(operation):
     def method(self, name, *args, **kwargs):
         self.watch(operation, name)

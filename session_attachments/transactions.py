@@ -1,0 +1,52 @@
+"""Transactions that are tried again when they lose against another one."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import OperationalError, connections, transaction
+
+T = TypeVar("T")
+
+# Of a transaction that lost against another one: nothing of it was committed.
+CONFLICTS = {
+    "40001",  # PostgreSQL: serialization failure
+    "40P01",  # PostgreSQL: deadlock
+    1020,  # MariaDB: record has changed since last read
+    1205,  # MariaDB: lock wait timeout
+    1213,  # MariaDB: deadlock
+    5,  # SQLite: busy
+    6,  # SQLite: locked
+}
+ATTEMPTS = 5
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether ``error`` says that the transaction lost against another one."""
+    cause = error.__cause__
+    if not isinstance(error, OperationalError) or cause is None:
+        return False
+    for attribute in ("sqlstate", "pgcode"):
+        if getattr(cause, attribute, None) in CONFLICTS:
+            return True
+    # SQLite's extended codes carry the primary one in their lowest byte.
+    sqlite = getattr(cause, "sqlite_errorcode", None)
+    number = cause.args[0] if sqlite is None and cause.args else (sqlite or 0) & 0xFF
+    return number in CONFLICTS
+
+
+def in_transaction(using: str, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, done in a transaction of ``using``.
+
+    A conflict with another transaction is tried again a few times, unless the
+    transaction is the host's: then the whole of it has to be, and the error
+    propagates.
+    """
+    attempts = 1 if connections[using].in_atomic_block else ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            with transaction.atomic(using=using):
+                return work()
+        except OperationalError as error:
+            if not attempts or not is_conflict(error):
+                raise
