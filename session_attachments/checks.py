@@ -61,12 +61,12 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 def check_libmagic(**kwargs: Any) -> list[CheckMessage]:
     """W001: without libmagic a type comes from the name alone."""
-    error = content.libmagic_error()
-    if error is None:
+    fault = content.libmagic_fault()
+    if fault is None:
         return []
     return [
         Warning(
-            f"libmagic cannot be used ({error}): the types of attachments come from "
+            f"libmagic cannot be used ({fault}): the types of attachments come from "
             "their names alone.",
             hint="Install the C library: 'apt-get install libmagic1' on Debian and "
             "Ubuntu, 'brew install libmagic' on macOS; on Windows 'pacman -S "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from functools import cache
 from typing import Any
 
 from django.core.files import File
@@ -92,16 +93,17 @@ def detect(file: File[Any], name: str) -> str:
     return found
 
 
-def libmagic_error() -> Exception | None:
+@cache
+def libmagic_fault() -> str | None:
     """Return why libmagic cannot be used, or None where it works."""
     try:
         import magic
 
         found = magic.from_buffer(b"%PDF-1.4\n", mime=True)
     except Exception as error:
-        return error
+        return str(error)
     # Without its database the library calls everything text/plain.
-    return None if found == "application/pdf" else LookupError("no magic database")
+    return None if found == "application/pdf" else "no magic database"
 
 
 def _by_content(head: bytes) -> str:
@@ -114,7 +116,7 @@ def _by_content(head: bytes) -> str:
         # No C library (ImportError), or it gave up on this head (MagicException).
         return OCTET_STREAM
     # Without its database it says that of a PDF, too.
-    return OCTET_STREAM if found == "text/plain" and libmagic_error() else found
+    return OCTET_STREAM if found == "text/plain" and libmagic_fault() else found
 
 
 def _by_name(name: str) -> str:

@@ -17,17 +17,12 @@ from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
+from .bodies import Body, drain
 from .bundles import check_name, check_size, check_totals
 from .exceptions import AttachmentError, IncompleteUpload, LengthRequired
 
 Files = list["UploadedFile[bytes]"]
 FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
-
-BLOCK = 64 * 1024
-
-# How much of the end of a body is searched for the closing delimiter, after which
-# RFC 2046 allows an epilogue.
-TAIL = 4096
 
 
 def install(request: HttpRequest) -> None:
@@ -68,20 +63,6 @@ def uploaded_files(request: HttpRequest) -> Files:
                 raise handler.error
             return handler.files
     return [file for _, field in files.lists() for file in field]
-
-
-def drain(stream: Any) -> None:
-    """Read the rest of ``stream`` and throw it away.
-
-    A client that is still sending sees the answer only then. Django reads by lines,
-    and a body need not have any.
-    """
-    try:
-        while stream.read(BLOCK):
-            pass
-    except (OSError, ValueError):
-        # The client is gone, or the stream closed.
-        return
 
 
 class UploadReader(FileUploadHandler):
@@ -132,8 +113,6 @@ class UploadReader(FileUploadHandler):
             self.error = error
             self._close(files)
             raise
-        finally:
-            drain(body)
         self.files = list(self.limits.in_order(files))
         return fields, files
 
@@ -240,29 +219,6 @@ class Unclaimed(FileUploadHandler):
     def file_complete(self, file_size: int) -> None:
         """Note that no handler has made a file."""
         self.limits.unclaimed()
-
-
-class Body:
-    """The stream of a body, counted."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._count = 0
-        self._tail = b""
-
-    def read(self, size: int) -> bytes:
-        """Read up to ``size`` bytes."""
-        data: bytes = self._stream.read(size)
-        self._count += len(data)
-        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
-        return data
-
-    def is_complete(self, content_length: int, boundary: bytes) -> bool:
-        """Whether all bytes came, and among them the delimiter that closes a form.
-
-        Django's parser takes a form that is cut short for whole. (RFC 2046, 5.1.1)
-        """
-        return self._count >= content_length and b"--" + boundary + b"--" in self._tail
 
 
 def _check_charset(charset: str | None) -> None:

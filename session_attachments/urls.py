@@ -11,6 +11,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from . import uploadhandlers, views
+from .bodies import drain
 from .conf import conf
 from .exceptions import AttachmentError, MethodNotAllowed
 from .responses import FORM_ERRORS, form_error, private, problem
@@ -74,7 +75,7 @@ def limits_before_token(view: View) -> View:
             return refusal or view(request, **kwargs)
         finally:
             if request.method == "POST":
-                uploadhandlers.drain(request)
+                drain(request)
 
     for alias in connections:
         limited = transaction.non_atomic_requests(using=alias)(limited)

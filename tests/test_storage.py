@@ -146,7 +146,10 @@ class TestName:
         assert stored() == sorted(names)
 
     def test_names_differ(self):
-        assert len({storage.save(ContentFile(b"")) for _ in range(20)}) == 20
+        names = {storage.save(ContentFile(b"")) for _ in range(20)}
+
+        assert len(names) == 20
+        assert all(NAME.fullmatch(name) for name in names)
 
     def test_day_is_utc(self, monkeypatch, settings):
         settings.TIME_ZONE = "America/Chicago"

@@ -38,16 +38,6 @@ MEMORY = "django.core.files.uploadhandler.MemoryFileUploadHandler"
 TEMPORARY = "django.core.files.uploadhandler.TemporaryFileUploadHandler"
 
 
-@pytest.fixture
-def temporary(settings, tmp_path):
-    """Give uploads a folder of their own to wait in; return it."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
-    settings.FILE_UPLOAD_HANDLERS = [TEMPORARY]
-    return folder
-
-
 class HostHandler(FileUploadHandler):
     """A handler of the host's that leaves the files to the next one."""
 

@@ -40,18 +40,6 @@ OTHERS = [
 ATTACHMENT = {"bundle_id": "foo", "file_name": "spam.txt"}
 
 
-@pytest.fixture
-def temporary(settings, tmp_path):
-    """Give uploads a folder of their own to wait in; return it."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
-    settings.FILE_UPLOAD_HANDLERS = [
-        "django.core.files.uploadhandler.TemporaryFileUploadHandler"
-    ]
-    return folder
-
-
 class TestNames:
     @pytest.mark.parametrize(
         ("name", "kwargs", "url"),

@@ -26,15 +26,6 @@ MEGABYTE = 1024 * 1024
 HANDLERS = "django.core.files.uploadhandler."
 
 
-@pytest.fixture
-def temporary(settings, tmp_path):
-    """Give uploads a folder of their own to wait in; return it."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
-    return folder
-
-
 @pytest.mark.django_db(transaction=True)
 class TestMainJob:
     def test_upload_lists_what_this_request_stored(self, client, stored):
@@ -71,9 +62,7 @@ class TestMainJob:
 
         assert content(client.get(f"{URL}spam.txt/")) == b"spam\n"
 
-    def test_download_of_another_session_answers_as_if_there_were_none(
-        self, client, async_client
-    ):
+    def test_download_of_another_session_answers_as_if_there_were_none(self, client):
         other = type(client)()
         upload(other, {"spam.txt": b"spam\n"})
         client.get(URL)
