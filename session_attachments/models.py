@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Self
 
 from django.db import connections, models, router, transaction
 from django.db.models.deletion import Collector
@@ -160,7 +160,7 @@ class Attachment(models.Model):
         editable=False,
     )
 
-    objects: ClassVar[Any] = AttachmentQuerySet.as_manager()
+    objects = AttachmentQuerySet.as_manager()
 
     #: The removal that this row is part of, while QuerySet.remove() is at work.
     removal: Removal | None = None

@@ -1,6 +1,7 @@
 """What README.rst says is what the code does."""
 
 import re
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +9,7 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
+from django.core.management import call_command
 from django.test import Client
 from django.urls import path
 
@@ -89,6 +91,20 @@ def test_url_names_are_those_of_the_code():
 
 def test_settings_of_the_tests_pass_the_checks():
     assert not [m for m in run_checks() if m.id.startswith("session_attachments.E")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "line", sorted(set(re.findall(r"remove_outdated_attachments (--[^`\n]+)", README)))
+)
+def test_command_lines_can_be_called(line):
+    stdout = StringIO()
+
+    call_command(
+        "remove_outdated_attachments", line.replace("=N", "=3").strip(), stdout=stdout
+    )
+
+    assert stdout.getvalue().startswith("Removed 0 attachments")
 
 
 @pytest.mark.django_db(transaction=True)
