@@ -135,9 +135,9 @@ class TestRemoved:
         assert attachment.session_id == old.session_id
         assert attachment.file.name == old.file.name
 
-    def test_removed_is_not_sent_where_nothing_was(self, client, ear):
-        client.post(f"{URL}spam.txt/delete/")
-        client.post(f"{URL}delete/")
+    def test_removed_is_not_sent_where_nothing_was(self, bundle, client, ear):
+        client.post(f"{URL}egg.txt/delete/")
+        client.post("/attachments/bar/delete/")
 
         assert ear.heard == []
 
