@@ -61,7 +61,7 @@ TEXTUAL = {
     "application/xml",
     "application/yaml",
 }
-ZIPPED = (
+ZIP = (
     "application/epub+zip",
     "application/java-archive",
     "application/vnd.android.package-archive",
@@ -70,6 +70,17 @@ ZIPPED = (
     "application/vnd.openxmlformats-officedocument.",
     "application/x-xpinstall",
 )
+OLE = (
+    "application/msword",
+    "application/vnd.ms-",
+    "application/vnd.visio",
+    "application/x-msi",
+)
+CONTAINERS = {
+    "application/zip": ZIP,
+    "application/CDFV2": OLE,
+    "application/x-ole-storage": OLE,
+}
 
 
 def detect(file: File[Any], name: str) -> str:
@@ -77,8 +88,8 @@ def detect(file: File[Any], name: str) -> str:
 
     The content decides. Where it only says something generic, the name's type
     refines it: among textual types the name decides, a zip may be any type that is
-    a zip inside, what libmagic cannot place may be anything. Leaves the file at its
-    beginning.
+    a zip inside (and an OLE container one of Office's old ones), what libmagic cannot
+    place may be anything. Leaves the file at its beginning.
     """
     file.seek(0)
     head = file.read(HEAD)
@@ -86,7 +97,7 @@ def detect(file: File[Any], name: str) -> str:
     found, named = _by_content(head), _by_name(name)
     if (
         found in BLANK
-        or (found == "application/zip" and named.startswith(ZIPPED))
+        or named.startswith(CONTAINERS.get(found, ()))
         or (_textual(found) and _textual(named))
     ):
         return named

@@ -6,6 +6,7 @@ The contents are built here, as small as libmagic takes them for what they are.
 import gzip
 import io
 import mimetypes
+import struct
 import sys
 import zipfile
 
@@ -43,6 +44,13 @@ CONTENTS = {
     "zip": zipped({"a.txt": "spam"}),
     "jar": zipped({"META-INF/MANIFEST.MF": "a: b\n"}),
     "docx": office("word/document.xml"),
+    # The directory, which says what it is, comes after the head of the file.
+    "ole": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+        + bytes(16)
+        + struct.pack("<HHHHH6x", 0x3E, 3, 0xFFFE, 9, 6)
+        + struct.pack("<IIIIIIIIII", 0, 1, 100, 0, 4096, 2**32 - 2, 0, 2**32 - 2, 0, 9)
+    ).ljust(512, b"\xff"),
     "xlsx": office("xl/workbook.xml"),
     "odt": zipped({"mimetype": "application/vnd.oasis.opendocument.text"}),
     "html": b"<!DOCTYPE html><html><script>alert(1)</script></html>\n",
@@ -182,6 +190,21 @@ class TestZip:
     )
     def test_name_refines_to_what_is_zip_inside(self, content, name, expected):
         assert type_of(content, name) == expected
+
+
+class TestOLE:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("a.doc", "application/msword"),
+            ("a.xls", "application/vnd.ms-excel"),
+            ("a.txt", "application/x-ole-storage"),
+            ("a.docx", "application/x-ole-storage"),
+            ("a", "application/x-ole-storage"),
+        ],
+    )
+    def test_name_refines_to_what_is_ole_inside(self, name, expected):
+        assert type_of("ole", name) == expected
 
 
 class TestBlank:
