@@ -3,21 +3,8 @@
 from django.db import models
 
 
-class Pointing(models.Model):
-    """Base of what points at an attachment."""
-
-    class Meta:
-        abstract = True
-
-    def __str__(self):
-        return f"{type(self).__name__} {self.pk}"
-
-
 class Letter(models.Model):
     """Keeps attachments for good."""
-
-    def __str__(self):
-        return f"Letter {self.pk}"
 
 
 class Enclosure(models.Model):
@@ -28,11 +15,8 @@ class Enclosure(models.Model):
     )
     file = models.FileField(upload_to="letters")
 
-    def __str__(self):
-        return self.file.name
 
-
-class Note(Pointing):
+class Note(models.Model):
     """Goes with its attachment."""
 
     attachment = models.ForeignKey(
@@ -40,7 +24,7 @@ class Note(Pointing):
     )
 
 
-class Scan(Pointing):
+class Scan(models.Model):
     """Outlives its attachment."""
 
     attachment = models.ForeignKey(
@@ -48,7 +32,7 @@ class Scan(Pointing):
     )
 
 
-class Contract(Pointing):
+class Contract(models.Model):
     """Holds on to its attachment."""
 
     attachment = models.ForeignKey(
