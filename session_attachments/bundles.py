@@ -27,12 +27,7 @@ from .exceptions import (
     SessionTooLarge,
     TooManyFiles,
 )
-from .models import (
-    Attachment,
-    AttachmentQuerySet,
-    Lock,
-    Removal,
-)
+from .models import Attachment, AttachmentQuerySet, Lock, Removal
 from .sessions import ensure_filing_key, filing_key
 from .transactions import in_transaction, is_conflict
 

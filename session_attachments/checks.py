@@ -13,18 +13,18 @@ from django.urls import get_script_prefix
 from django.utils.module_loading import import_string
 
 from . import content
-from .conf import Conf, conf
+from .conf import conf
 from .storage import attachment_storage
 
-# Each setting has an id of its own.
-SETTINGS = {
-    "session_attachments.E002": Conf.max_file_size,
-    "session_attachments.E003": Conf.max_bundle_size,
-    "session_attachments.E004": Conf.max_bundle_files,
-    "session_attachments.E005": Conf.max_session_size,
-    "session_attachments.E006": Conf.validators,
-    "session_attachments.E007": Conf.accel,
-}
+# Each setting has an id of its own; ``conf`` reads it by the other name.
+SETTINGS = (
+    ("E002", "SESSION_ATTACHMENTS_MAX_FILE_SIZE", "max_file_size"),
+    ("E003", "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE", "max_bundle_size"),
+    ("E004", "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES", "max_bundle_files"),
+    ("E005", "SESSION_ATTACHMENTS_MAX_SESSION_SIZE", "max_session_size"),
+    ("E006", "SESSION_ATTACHMENTS_VALIDATORS", "validators"),
+    ("E007", "SESSION_ATTACHMENTS_ACCEL", "accel"),
+)
 
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
@@ -48,13 +48,16 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """E002 to E007: the settings' types and ranges."""
     messages: list[CheckMessage] = []
-    for check_id, setting in SETTINGS.items():
+    for number, setting, name in SETTINGS:
         try:
-            setting.__get__(conf)
+            getattr(conf, name)
         except ImproperlyConfigured as error:
-            name = str(error).split(maxsplit=1)[0].rstrip(":")
             messages.append(
-                Error(str(error), hint=f"Change {name} in your settings.", id=check_id)
+                Error(
+                    str(error),
+                    hint=f"Change {setting} in your settings.",
+                    id=f"session_attachments.{number}",
+                )
             )
     return messages
 

@@ -125,6 +125,8 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """
         removal = Removal()
         rows = list(self._locked(skip_locked))
+        if not rows:
+            return removal
         for row in rows:
             row.removal = removal
         # Not self.delete(): that loads the rows once more, without their removal.

@@ -41,8 +41,12 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
+def no_report(name: str) -> None:
+    """Tell nobody."""
+
+
 def remove_outdated(
-    older_than: timedelta, dry_run: bool = False, report: Report = str
+    older_than: timedelta, dry_run: bool = False, report: Report = no_report
 ) -> Outcome:
     """Remove attachments older than that, then old files to which none refers.
 

@@ -10,6 +10,9 @@ from django.utils.crypto import get_random_string
 
 VARIABLE = "_session_attachments_key"
 
+# As long as the column.
+MAX_KEY = 40
+
 
 def filing_key(session: SessionBase) -> str | None:
     """Return the key that ``session`` files under, or None for a client without one.
@@ -19,13 +22,13 @@ def filing_key(session: SessionBase) -> str | None:
     """
     # This loads the session. Until then its key is what the client claims.
     key = session.get(VARIABLE)
-    if key is None and session.session_key is not None:
-        key = session.session_key
-        # The "key" of a signed cookie is its payload, which nobody has verified if
-        # it did not load, and which changes with every save.
-        if not session.exists(key):
-            key = _random_key()
-        session[VARIABLE] = key
+    own = session.session_key
+    if key is None and own is not None:
+        stored = session.exists(own)
+        # The "key" of a signed cookie stays, although it did not load.
+        if stored or session.keys():
+            key = own if stored and _is_plain(own) else _random_key()
+            session[VARIABLE] = key
     return key
 
 
@@ -34,10 +37,19 @@ def ensure_filing_key(session: SessionBase) -> str:
     key = filing_key(session)
     if key is None:
         session.create()
-        # A signed cookie has no key before it is saved.
-        key = session.session_key or _random_key()
+        own = session.session_key
+        # A signed cookie is its own key: its payload, which changes with every save.
+        key = own if own and session.exists(own) else _random_key()
         session[VARIABLE] = key
     return key
+
+
+def _is_plain(key: str) -> bool:
+    """Whether ``key`` is as Django makes them.
+
+    MariaDB also finds a session by its key in capitals, or padded with spaces.
+    """
+    return len(key) <= MAX_KEY and set(key) <= set(VALID_KEY_CHARS)
 
 
 def _random_key() -> str:

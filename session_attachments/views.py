@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 
 from .bundles import Bundle
 from .downloads import attachment_response
+from .exceptions import AttachmentNotFound
 from .responses import json_response, listing
 from .uploadhandlers import uploaded_files
 
@@ -33,8 +34,17 @@ def delete_bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
 
 def download(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponseBase:
     """Send the attachment."""
-    attachment = Bundle(request.session, bundle_id).get(file_name)
-    return attachment_response(request, attachment)
+    bundle = Bundle(request.session, bundle_id)
+    attachment = bundle.get(file_name)
+    while True:
+        try:
+            return attachment_response(request, attachment)
+        except AttachmentNotFound:
+            # Replaced meanwhile? Then its file has gone with it.
+            newer = bundle.get(file_name)
+            if newer == attachment:
+                raise
+            attachment = newer
 
 
 def delete(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponse:

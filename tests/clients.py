@@ -3,7 +3,13 @@
 from io import BytesIO
 from urllib.parse import quote
 
+import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+
+from session_attachments.content import libmagic_fault
+
+# For tests of types that only the content tells.
+needs_libmagic = pytest.mark.skipif(bool(libmagic_fault()), reason="needs libmagic")
 
 URL = "/attachments/foo/"
 MULTIPART = "multipart/form-data; boundary=limit"

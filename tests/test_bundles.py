@@ -22,6 +22,7 @@ from session_attachments.exceptions import (
     SessionTooLarge,
     TooManyFiles,
 )
+from tests.clients import needs_libmagic
 from tests.host.models import Contract
 from tests.storages import at_once, store_in
 
@@ -207,6 +208,7 @@ class TestAdd:
         with pytest.raises(NoFile):
             bundle.add()
 
+    @needs_libmagic
     def test_validator_sees_the_detected_type(self, bundle, settings):
         settings.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.refuse_pdf"]
 

@@ -13,6 +13,10 @@ from django.core.checks import ERROR, WARNING, run_checks
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 
+from tests.clients import needs_libmagic
+
+pytestmark = needs_libmagic
+
 ROOT = Path(__file__).resolve().parent.parent
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 COMMON = "django.middleware.common.CommonMiddleware"

@@ -14,6 +14,9 @@ import pytest
 from django.core.files.base import ContentFile, File
 
 from session_attachments.content import HEAD, detect
+from tests.clients import needs_libmagic
+
+pytestmark = needs_libmagic
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCX = f"{OFFICE}wordprocessingml.document"

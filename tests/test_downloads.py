@@ -16,7 +16,7 @@ from django.utils.http import http_date
 
 from session_attachments.models import Attachment
 from tests.clients import URL, content, problem, shelf, upload
-from tests.storages import attach
+from tests.storages import attach, store_in
 
 pytestmark = pytest.mark.django_db
 
@@ -370,6 +370,23 @@ MISSING = [
     outside_the_storage,
     without_a_name,
 ]
+
+
+class TestReplacedMeanwhile:
+    @pytest.mark.django_db(transaction=True)
+    def test_download_sends_the_new_one(self, client, settings):
+        upload(client, {"spam.txt": b"old"})
+        replaced = []
+
+        def watch(operation, name):
+            if operation == "open" and not replaced:
+                replaced.append(name)
+                upload(client, {"spam.txt": b"new"})
+
+        store_in(settings, watch)
+
+        assert content(client.get(SPAM)) == b"new"
+        assert len(replaced) == 1
 
 
 class TestMissingFile:

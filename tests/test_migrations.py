@@ -23,7 +23,7 @@ from django.db.utils import ConnectionHandler
 from django.test import Client, override_settings
 
 from session_attachments.models import Attachment
-from tests.clients import content, names, upload
+from tests.clients import content, names, needs_libmagic, upload
 
 APP = "session_attachments"
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -346,6 +346,7 @@ class TestRows:
 
         assert not Attachment.objects.exists()
 
+    @needs_libmagic
     def test_row_gets_size_and_type(self, table, client):
         table.insert("spam.txt", b"spam\n")
         table.insert("image.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08")

@@ -6,18 +6,20 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from django import forms
+from django.conf import settings as live_settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import path
 
 from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import AttachmentError
 from session_attachments.responses import STATUSES
-from tests.clients import URL, names, problem, upload
+from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.host.models import Letter
 from tests.host.views import login
 
@@ -70,9 +72,9 @@ def test_defaults_are_those_of_the_code(setting, value):
 
 def test_check_ids_are_those_of_the_code():
     source = Path(checks.__file__).read_text()
-    ids = set(re.findall(r"session_attachments\.[EW]\d{3}", source))
+    ids = set(re.findall(r'[".]([EW]\d{3})"', source))
 
-    assert set(re.findall(r"session_attachments\.[EW]\d{3}", README)) == ids
+    assert set(re.findall(r"session_attachments\.([EW]\d{3})", README)) == ids
 
 
 def test_error_codes_and_statuses_are_those_of_the_code():
@@ -117,7 +119,7 @@ class TestRecipes:
         bundle = Bundle(session, "draft-7")
         bundle.add(ContentFile(b"spam\n", "spam.txt"))
         request, message = Request(session), Message()
-        (code,) = code_blocks("In Python")
+        code, _ = code_blocks("In Python")
 
         run_code(
             code,
@@ -128,6 +130,44 @@ class TestRecipes:
 
         assert message.attached == [("spam.txt", b"spam\n", "text/plain")]
         assert len(bundle) == 0
+
+    @pytest.mark.parametrize(
+        ("uploaded", "stored", "errors"),
+        [([], 0, 0), ([b"1", b"12345"], 1, 0), ([b"1", b"123456"], 0, 1)],
+    )
+    def test_form_of_the_host(self, session, settings, rf, uploaded, stored, errors):
+        settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = 5 / 1024 / 1024
+        _, code = code_blocks("In Python")
+        bundle = Bundle(session, "draft-7")
+        form = forms.Form(data={})
+        request = rf.post("/", {"files": [ContentFile(c, "a.txt") for c in uploaded]})
+
+        run_code(
+            code,
+            request=request,
+            bundle=bundle,
+            form=form,
+            AttachmentError=AttachmentError,
+        )
+
+        assert len(bundle) == stored
+        assert len(form.non_field_errors()) == errors
+
+    def test_tests_of_the_host(self, session, stored):
+        (code,) = code_blocks("Testing your site")
+        bundle = Bundle(session, "draft-7")
+        add = "def add():\n    bundle.add(file)\n"
+
+        run_code(
+            code + add,
+            override_settings=override_settings,
+            settings=live_settings,
+            bundle=bundle,
+            file=ContentFile(b"spam\n", "spam.txt"),
+        )["add"]()
+
+        assert len(bundle) == 1
+        assert stored() == []
 
     def test_command_as_a_function(self):
         (code,) = code_blocks("The command")
@@ -164,6 +204,7 @@ class TestRecipes:
         assert upload(ann, {"spam.txt": b"spam\n"}).status_code == 403
         assert names(ann.get(URL)) == []
 
+    @needs_libmagic
     def test_only_some_types(self, settings, client):
         code, setting = code_blocks("Only some types")
         globals()["only_documents"] = run_code(code)["only_documents"]

@@ -226,6 +226,21 @@ class TestChunked:
         assert gunicorn.stored() == before
         assert kept(client)
 
+    @NEEDS["gunicorn"]
+    def test_chunks_that_are_none_are_refused_under_wsgi(self, gunicorn):
+        client = keep(gunicorn)
+
+        answer = client.request(
+            "POST",
+            URL,
+            b"zz\r\nabc",
+            Content_Type=MULTIPART,
+            Transfer_Encoding="chunked",
+        )
+
+        assert answer.problem == (411, "length_required")
+        assert kept(client)
+
     @NEEDS["uvicorn"]
     def test_body_of_unknown_length_is_taken_under_asgi(self, uvicorn):
         client = Client(uvicorn)

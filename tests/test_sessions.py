@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.sessions.backends.cache import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import signing
 from django.core.cache import caches
@@ -277,6 +278,21 @@ class TestSessionOf02:
         assert names(client.get(URL)) == []
 
 
+class TestForeignKey:
+    """A session whose own key is not as Django makes them: of another engine, say."""
+
+    @pytest.mark.parametrize("key", ["x" * 41, "KEY-IN-CAPITALS"])
+    def test_gets_a_random_filing_key(self, key):
+        session = SessionStore(key)
+        session.save(must_create=True)
+
+        Bundle(session, "foo").add(ContentFile(b"spam\n", "spam.txt"))
+        session.save()
+
+        assert Attachment.objects.get().session_id != key
+        assert len(Bundle(SessionStore(key), "foo")) == 1
+
+
 class TestExpiredSession:
     def test_reaches_nothing_and_gets_a_new_key(self, client):
         upload(client, {"spam.txt": b"spam\n"})
@@ -321,6 +337,13 @@ class TestSignedCookies:
         )
 
         assert_reaches_nothing(client_with_cookie(forged))
+
+    def test_invented_cookie_is_filed_under_nothing(self, engine):
+        client = client_with_cookie("inventedinventedinventedinvented")
+
+        response = client.get(f"{URL}spam.txt/")
+
+        assert VARIABLE not in engine(response.cookies["sessionid"].value)
 
     def test_key_of_the_table_is_no_cookie(self, engine):
         """It stays in ``session_key`` although it did not load."""

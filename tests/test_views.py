@@ -181,6 +181,7 @@ REFUSALS = [
     incomplete("boundary not in ASCII", form(NEW), f"{MULTIPART}\u00e4"),
     incomplete("another boundary", form(NEW), f"{MULTIPART}s"),
     incomplete("charset is none", form(NEW), f"{MULTIPART}; charset=base64"),
+    incomplete("charset is Python's", form(NEW), f"{MULTIPART}; charset=punycode"),
     incomplete("charset is undefined", form(NEW), f"{MULTIPART}; charset=undefined"),
     incomplete("file in a field without a name", form(NEW, part(field=""))),
     incomplete("negative length", form(NEW), length=-1),

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ...models import cutoff
-from ...outdated import Outcome, Report, remove_outdated
+from ...outdated import Outcome, Report, no_report, remove_outdated
 
 
 class Command(BaseCommand):
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         try:
             from tqdm import tqdm
         except ImportError:
-            yield str
+            yield no_report
             return
         # disable=None: only on a terminal.
         with tqdm(unit=" files", disable=None, leave=False) as bar:
