@@ -359,6 +359,13 @@ class TestRemove:
         assert did_not_wait == can_skip
         assert removed == ({"free.txt"} if can_skip else {"free.txt", "used.txt"})
 
+    def test_nothing_to_remove_leaves_nothing_to_finish(self):
+        with transaction.atomic():
+            removal = Attachment.objects.all().remove()
+
+            assert connection.run_on_commit == []
+        assert removal.attachments == []
+
     def test_rows_are_locked_where_the_database_can(self, monkeypatch):
         monkeypatch.setattr(connection.features, "has_select_for_update", True)
         monkeypatch.setattr(
