@@ -23,12 +23,9 @@ def filing_key(session: SessionBase) -> str | None:
     # This loads the session. Until then its key is what the client claims.
     key = session.get(VARIABLE)
     own = session.session_key
-    if key is None and own is not None:
-        stored = session.exists(own)
-        # The "key" of a signed cookie stays, although it did not load.
-        if stored or session.keys():
-            key = own if stored and _is_plain(own) else _random_key()
-            session[VARIABLE] = key
+    # The "key" of a signed cookie stays, although it did not load; it has no data then.
+    if key is None and own is not None and (session.keys() or session.exists(own)):
+        key = _remember(session)
     return key
 
 
@@ -37,11 +34,20 @@ def ensure_filing_key(session: SessionBase) -> str:
     key = filing_key(session)
     if key is None:
         session.create()
-        own = session.session_key
-        # A signed cookie is its own key: its payload, which changes with every save.
-        key = own if own and session.exists(own) else _random_key()
-        session[VARIABLE] = key
+        key = _remember(session)
     return key
+
+
+def _remember(session: SessionBase) -> str:
+    """Let ``session`` remember its own key, if it is one, or a random one; return it.
+
+    A signed cookie is its own key: its payload, which changes with every save.
+    """
+    own = session.session_key
+    if own is None or not _is_plain(own) or not session.exists(own):
+        own = get_random_string(32, VALID_KEY_CHARS)
+    session[VARIABLE] = own
+    return own
 
 
 def _is_plain(key: str) -> bool:
@@ -50,7 +56,3 @@ def _is_plain(key: str) -> bool:
     MariaDB also finds a session by its key in capitals, or padded with spaces.
     """
     return len(key) <= MAX_KEY and set(key) <= set(VALID_KEY_CHARS)
-
-
-def _random_key() -> str:
-    return get_random_string(32, VALID_KEY_CHARS)

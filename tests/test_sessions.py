@@ -292,6 +292,21 @@ class TestForeignKey:
         assert Attachment.objects.get().session_id != key
         assert len(Bundle(SessionStore(key), "foo")) == 1
 
+    def test_new_session_gets_a_random_filing_key(self):
+        session = LongKeys()
+
+        Bundle(session, "foo").add(ContentFile(b"spam\n", "spam.txt"))
+
+        assert len(session.session_key) == 64
+        assert len(Attachment.objects.get().session_id) == 32
+
+
+class LongKeys(SessionStore):
+    """An engine whose keys the column does not hold."""
+
+    def _get_new_session_key(self):
+        return super()._get_new_session_key() * 2
+
 
 class TestExpiredSession:
     def test_reaches_nothing_and_gets_a_new_key(self, client):
