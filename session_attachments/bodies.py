@@ -24,23 +24,28 @@ def drain(stream: Any) -> None:
 
 
 class Body:
-    """The stream of a body, counted."""
+    """The stream of a form, counted: its bytes, and its ``parts``."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, boundary: bytes) -> None:
         self._stream = stream
+        self._delimiter = b"--" + boundary
         self._count = 0
         self._tail = b""
+        self.parts = -1  # the last delimiter has none behind it
 
     def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes."""
         data: bytes = self._stream.read(size)
         self._count += len(data)
+        # A delimiter may begin in what came before.
+        before = self._tail[1 - len(self._delimiter) :]
+        self.parts += (before + data).count(self._delimiter)
         self._tail = (self._tail + data[-TAIL:])[-TAIL:]
         return data
 
-    def is_complete(self, content_length: int, boundary: bytes) -> bool:
+    def is_complete(self, content_length: int) -> bool:
         """Whether all bytes came, and among them the delimiter that closes a form.
 
         Django's parser takes a form that is cut short for whole. (RFC 2046, 5.1.1)
         """
-        return self._count >= content_length and b"--" + boundary + b"--" in self._tail
+        return self._count >= content_length and self._delimiter + b"--" in self._tail

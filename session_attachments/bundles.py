@@ -34,11 +34,20 @@ from .transactions import in_transaction, is_conflict
 MAX_BUNDLE_ID = 256
 MAX_NAME = 255
 
+# Of this many characters NFC makes one at most.
+MAX_COMPOSED = 4
+
 Attachments = list[Attachment]
 
 
 def normalize(text: str) -> str:
-    """Return ``text`` in Unicode NFC, in which names and bundle ids are kept."""
+    """Return ``text`` in Unicode NFC, in which names and bundle ids are kept.
+
+    What is too long for either is returned as it is: for a text of many combining
+    marks NFC takes minutes.
+    """
+    if len(text) > MAX_COMPOSED * MAX_BUNDLE_ID:
+        return text
     return unicodedata.normalize("NFC", text)
 
 

@@ -151,6 +151,14 @@ class AttachmentProtected(AttachmentError):
     detail = _("The attachment is in use and cannot be removed or replaced.")
 
 
+class InsufficientStorage(AttachmentError):
+    """The disk is full; which one, the log says."""
+
+    code = "insufficient_storage"
+    title = _("No space left")
+    detail = _("The server has no space left. Nothing was stored; please try later.")
+
+
 class MethodNotAllowed(AttachmentError):
     """The URL does not know the method."""
 

@@ -107,6 +107,9 @@ class _Run:
         except Exception as error:
             # An object of the host's protects one, say. The others go one by one.
             keys = list(batch.values_list("pk", "filename"))
+            if not keys:
+                # The commit was done, but its answer got lost.
+                self._fail(f"A removal was cut off: {_reason(error)}")
             if len(keys) == 1:
                 self._fail(f"{keys[0][1]!r} could not be removed: {_reason(error)}")
                 return Removal()

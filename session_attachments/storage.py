@@ -7,13 +7,16 @@ the token owes nothing to the client. Uploads write into today's folder only;
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import secrets
 from datetime import UTC, datetime
 from typing import Any
 
 from django.core.files import File
 from django.core.files.storage import Storage, storages
+from django.core.files.uploadedfile import TemporaryUploadedFile
 
 ALIAS = "session_attachments"
 FOLDER = "session_attachments"
@@ -31,14 +34,22 @@ def save(file: File[Any]) -> str:
 
     Whatever the storage raises is passed on; what it may have written is gone then.
     """
+    storage = attachment_storage()
     day = datetime.now(UTC).date().isoformat()
     name = f"{FOLDER}/{day}/{secrets.token_hex(16)}"
     file.seek(0)
+    path = file.temporary_file_path() if isinstance(file, TemporaryUploadedFile) else ""
+    size = os.path.getsize(path) if path else 0
     try:
-        return attachment_storage().save(name, file)
+        name = storage.save(name, file)
+        # Django moves a temporary file, between file systems by copying, and overlooks
+        # that a full disk may have taken a part of the last block only.
+        if path and not os.path.exists(path) and storage.size(name) != size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     except BaseException:
         delete(name)
         raise
+    return name
 
 
 def delete(name: str) -> Exception | None:

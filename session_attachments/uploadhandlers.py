@@ -6,24 +6,21 @@ form itself, from a stream that is counted, with UploadLimits as the first handl
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import FileUploadHandler, StopUpload
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, QueryDict
-from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
 from .bodies import Body, drain
-from .bundles import check_name, check_size, check_totals
-from .exceptions import AttachmentError, IncompleteUpload, LengthRequired
-
-# "Python Specific Encodings" in the documentation of codecs, as far as they decode.
-PYTHON_SPECIFIC = {"idna", "punycode", "raw_unicode_escape", "unicode_escape"}
+from .bundles import MAX_NAME, check_name, check_size, check_totals
+from .exceptions import AttachmentError, BadName, IncompleteUpload, LengthRequired
+from .parsers import check_charset, parser_for
 
 Files = list["UploadedFile[bytes]"]
 FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
@@ -47,10 +44,17 @@ def install(request: HttpRequest) -> None:
             # Under ASGI the whole body is here, but Django takes it for empty.
             request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
             stream.seek(0)
-    try:
+    with suppress(AttributeError):
         request.upload_handlers = [UploadReader(request, request.upload_handlers)]
-    except AttributeError:
-        return
+
+
+def skip_files(request: HttpRequest) -> None:
+    """Let no file of the form in ``request``, which is not yet read, be kept.
+
+    For what looks into a form for its CSRF token only.
+    """
+    with suppress(AttributeError):
+        request.upload_handlers = [SkipFiles(request)]
 
 
 def uploaded_files(request: HttpRequest) -> Files:
@@ -81,6 +85,7 @@ class UploadReader(FileUploadHandler):
     ) -> None:
         super().__init__(request)
         self.limits = UploadLimits(request)
+        self.parser_class = parser_for(request, self.limits)
         self.handlers = [self.limits, *handlers, Unclaimed(self.limits)]
         self.files: Files = []
         self.error: BaseException | None = None
@@ -94,10 +99,8 @@ class UploadReader(FileUploadHandler):
         encoding: str | None = None,
     ) -> tuple[QueryDict, FilesByField]:
         """Return fields and files; raises what refuses them, with nothing left open."""
-        body = Body(input_data)
-        # Since Django 6.1 a host may choose its own parser.
-        parser_class = getattr(self.request, "multipart_parser_class", MultiPartParser)
-        parser = parser_class(
+        body = Body(input_data, boundary)
+        parser = self.parser_class(
             META,
             body,  # type: ignore[arg-type]
             self.handlers,
@@ -105,14 +108,14 @@ class UploadReader(FileUploadHandler):
         )
         files: FilesByField = MultiValueDict()
         try:
-            _check_charset(encoding)
+            check_charset(encoding)
             fields, files = parser.parse()
             if self.limits.error is not None:
                 raise self.limits.error
-            if self.limits.stopped(files) or not body.is_complete(
-                content_length, boundary
-            ):
+            if self.limits.stopped(files) or not body.is_complete(content_length):
                 raise IncompleteUpload
+            if files:
+                self._refuse_skipped(body.parts, fields)
         except BaseException as error:
             self.error = error
             self._close(files)
@@ -120,14 +123,22 @@ class UploadReader(FileUploadHandler):
         self.files = list(self.limits.in_order(files))
         return fields, files
 
+    def _refuse_skipped(self, parts: int, fields: QueryDict) -> None:
+        """Raise if Django has skipped a part: beside others it would go unnoticed."""
+        if self.limits.dropped:
+            raise BadName(name=self.limits.dropped[0][:MAX_NAME])
+        # It also skips what has a header that it does not understand.
+        if parts > self.limits.seen + sum(len(v) for _, v in fields.lists()):
+            raise IncompleteUpload
+
     def _close(self, files: FilesByField) -> None:
         """Close, and so delete, what was received, the file under way included."""
-        for _, field in files.lists():
-            for file in field:
+        received = [file for _, field in files.lists() for file in field]
+        received += [h.file for h in self.handlers if hasattr(h, "file")]
+        for file in received:
+            # Closing writes what is still in memory, perhaps to a disk that is full.
+            with suppress(OSError):
                 file.close()
-        for handler in self.handlers:
-            if hasattr(handler, "file"):
-                handler.file.close()
 
 
 class UploadLimits(FileUploadHandler):
@@ -135,13 +146,16 @@ class UploadLimits(FileUploadHandler):
 
     ``error`` is what refused the upload, ``received`` are the fields and names of the
     files that the next handlers made, ``under_way`` is whether there is one of which
-    they have neither made a file nor skipped it.
+    they have neither made a file nor skipped it. The parser tells ``full_name``, the
+    last name, how many it has ``seen``, and which of them it has ``dropped``.
     """
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request)
         self.error: AttachmentError | None = None
-        self.name = ""
+        self.full_name = self.name = ""
+        self.seen = 0
+        self.dropped: list[str] = []
         self.sizes: dict[str, int] = {}
         self.received: list[tuple[str, str]] = []
         self.under_way = False
@@ -154,7 +168,7 @@ class UploadLimits(FileUploadHandler):
             # Django would drop the file without a word.
             self._refuse(IncompleteUpload())
         try:
-            self.name = check_name(self.file_name or "")
+            self.name = check_name(self.full_name)
         except AttachmentError as error:
             self._refuse(error)
         self._grow_to(0)
@@ -225,16 +239,26 @@ class Unclaimed(FileUploadHandler):
         self.limits.unclaimed()
 
 
-def _check_charset(charset: str | None) -> None:
-    """Raise IncompleteUpload if ``charset`` decodes no text, or is none.
+class SkipFiles(FileUploadHandler):
+    """Skips every file: nothing of it is kept."""
 
-    Django takes every codec of Python's for a charset, base64 too, and punycode, which
-    needs minutes for a field of a megabyte.
-    """
-    try:
-        b"-".decode(charset or "utf-8", "replace")
-        codec = codecs.lookup(charset or "utf-8").name
-    except (LookupError, UnicodeError) as error:
-        raise IncompleteUpload from error
-    if codec.replace("-", "_") in PYTHON_SPECIFIC:
-        raise IncompleteUpload
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        META: dict[str, Any],  # noqa: N803 - Django's name
+        content_length: int,
+        boundary: bytes,  # type: ignore[override]
+        encoding: str | None = None,
+    ) -> None:
+        """Leave the parsing to Django, if it can decode the fields."""
+        check_charset(encoding)
+
+    def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Skip it."""
+        raise SkipFile
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Never called, but required."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Never called, but required."""

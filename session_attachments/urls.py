@@ -1,5 +1,7 @@
 """The app's URLs, which keep the names of 0.2, and what they route to."""
 
+import errno
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -13,10 +15,15 @@ from django.views.decorators.csrf import csrf_exempt
 from . import uploadhandlers, views
 from .bodies import drain
 from .conf import conf
-from .exceptions import AttachmentError, MethodNotAllowed
+from .exceptions import AttachmentError, InsufficientStorage, MethodNotAllowed
 from .responses import FORM_ERRORS, form_error, private, problem
 
 View = Callable[..., HttpResponseBase]
+
+# A full disk, a quota of the operating system, a limit of a file's size.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+logger = logging.getLogger(__name__)
 
 
 def answer_errors(view: View) -> View:
@@ -30,6 +37,11 @@ def answer_errors(view: View) -> View:
             return problem(error)
         except FORM_ERRORS as error:
             return problem(form_error(error))
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            logger.exception("There is no space left for an upload.")
+            return problem(InsufficientStorage())
 
     return answering
 
@@ -53,21 +65,21 @@ def by_method(**choices: View) -> View:
     return chosen
 
 
-def limits_before_token(view: View) -> View:
-    """Let the limits hold before the CSRF token, which is in the body, is looked up.
+def before_token(prepare: Callable[[HttpRequest], None], view: View) -> View:
+    """Let ``prepare`` set the handlers of a form before its CSRF token is looked up.
 
-    The handlers have to be set before the form is read, and CsrfViewMiddleware reads
-    it: so the view opts out of the middleware and asks it again, if it is installed.
-    See "Modifying upload handlers on the fly" in Django's documentation. No
-    transaction of ATOMIC_REQUESTS is open meanwhile.
+    CsrfViewMiddleware reads the form, so limits have to be set before: the view opts
+    out of the middleware and asks it again, if it is installed. See "Modifying upload
+    handlers on the fly" in Django's documentation. No transaction of ATOMIC_REQUESTS
+    is open meanwhile.
     """
 
     @csrf_exempt
     @answer_errors
-    def limited(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+    def prepared(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         try:
             if request.method == "POST":
-                uploadhandlers.install(request)
+                prepare(request)
             refusal = None
             if middleware := conf.csrf_middleware:
                 # Its constructor wants what it would call next; it is not called.
@@ -78,8 +90,8 @@ def limits_before_token(view: View) -> View:
                 drain(request)
 
     for alias in connections:
-        limited = transaction.non_atomic_requests(using=alias)(limited)
-    return limited
+        prepared = transaction.non_atomic_requests(using=alias)(prepared)
+    return prepared
 
 
 def with_name(name: str, view: View) -> View:
@@ -92,17 +104,27 @@ def with_name(name: str, view: View) -> View:
 
 
 # Each URL's callable has a name, so that a host can route to it by itself.
-bundle_attachments = limits_before_token(
-    by_method(GET=views.list_attachments, POST=views.upload, DELETE=views.delete_bundle)
+bundle_attachments = before_token(
+    uploadhandlers.install,
+    by_method(
+        GET=views.list_attachments, POST=views.upload, DELETE=views.delete_bundle
+    ),
 )
 # A file may be called "delete".
-delete_bundle_attachments = by_method(
-    GET=with_name("delete", views.download),
-    POST=views.delete_bundle,
-    DELETE=with_name("delete", views.delete),
+delete_bundle_attachments = before_token(
+    uploadhandlers.skip_files,
+    by_method(
+        GET=with_name("delete", views.download),
+        POST=views.delete_bundle,
+        DELETE=with_name("delete", views.delete),
+    ),
 )
-get_filename_attachment = by_method(GET=views.download, DELETE=views.delete)
-delete_filename_attachment = by_method(POST=views.delete)
+get_filename_attachment = before_token(
+    uploadhandlers.skip_files, by_method(GET=views.download, DELETE=views.delete)
+)
+delete_filename_attachment = before_token(
+    uploadhandlers.skip_files, by_method(POST=views.delete)
+)
 
 urlpatterns = [
     path("<str:bundle_id>/", bundle_attachments, name="bundle-attachments"),

@@ -1,5 +1,6 @@
 """What the tests say to the app over HTTP, and what they read from its answers."""
 
+from importlib.util import find_spec
 from io import BytesIO
 from urllib.parse import quote
 
@@ -10,6 +11,12 @@ from session_attachments.content import libmagic_fault
 
 # For tests of types that only the content tells.
 needs_libmagic = pytest.mark.skipif(bool(libmagic_fault()), reason="needs libmagic")
+
+# For tests that start one of these.
+NEEDS = {
+    program: pytest.mark.skipif(find_spec(program) is None, reason=f"needs {program}")
+    for program in ("gunicorn", "uvicorn")
+}
 
 URL = "/attachments/foo/"
 MULTIPART = "multipart/form-data; boundary=limit"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.engines import engine  # noqa: F401 - a fixture, too
+
 
 @pytest.fixture(autouse=True)
 def media(settings, tmp_path):

@@ -5,9 +5,11 @@ The first half is for the tests, the second runs in the servers.
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,19 +18,16 @@ from pathlib import Path
 
 from django.core.exceptions import ValidationError
 from django.core.files.uploadhandler import FileUploadHandler
-from django.db import connections
+from django.db import connection, connections
+
+from tests import settings as tests_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-GUNICORN = "--worker-class=gthread --threads=2 --graceful-timeout=1 --bind=fd://{}"
+GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{} tests.servers:wsgi()"
 COMMANDS = {
-    "gunicorn": ["gunicorn", *GUNICORN.split(), "tests.servers:wsgi()"],
-    "uvicorn": [
-        "uvicorn",
-        "--fd={}",
-        "--lifespan=off",
-        "--factory",
-        "tests.servers:asgi",
-    ],
+    "gunicorn": f"{GUNICORN} --worker-class=gthread --threads=4",
+    "gunicorn processes": f"{GUNICORN} --workers=4",
+    "uvicorn": "uvicorn --fd={} --lifespan=off --factory tests.servers:asgi",
 }
 TOKEN = "a" * 32
 
@@ -40,43 +39,110 @@ class Server:
     kind: str
     port: int
     folder: Path
+    env: dict = field(repr=False)
+    process: subprocess.Popen | None = None
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
+    def workers(self):
+        """Return the ids of gunicorn's worker processes."""
+        pid = self.process.pid
+        return [int(p) for p in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+    @property
+    def worker(self):
+        """The id of the process that answers, or of the first of them."""
+        return [*self.workers(), self.process.pid][0]
+
+    def popen(self, *command):
+        """Start one of Django's commands on the server's database and files."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.servers", *command],
+            cwd=self.folder,
+            env=self.env,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def manage(self, *command):
+        """Run one of Django's commands to its end; return what it has printed."""
+        process = self.popen(*command)
+        output, errors = process.communicate()
+        assert not process.returncode, errors
+        return output
+
+    def rows(self):
+        """Return the attachments' rows: dicts of their fields."""
+        dump = json.loads(self.manage("dumpdata", "session_attachments.attachment"))
+        return [row["fields"] for row in dump]
+
     def stored(self):
         """Return the names of all stored files."""
         return _files(self.folder / "media")
 
+    def unreferenced(self):
+        """Return the paths of the files without a row; each row's file is whole."""
+        media = self.folder / "media"
+        sizes = {path: path.stat().st_size for path in media.glob("*/*/*")}
+        for row in self.rows():
+            assert sizes.pop(media / row["file"], None) == row["size"], row
+        return sorted(sizes)
+
     def log(self):
         """Return what the server has printed."""
-        return (self.folder / "log").read_text()
+        return _read(self.folder / "log")
 
     def temporary(self):
         """Return the names of all temporary files."""
         return _files(self.folder / "tmp")
+
+    def open_temporary(self):
+        """Return the paths of the temporary files that are open, also without a name.
+
+        gunicorn's workers keep one for themselves.
+        """
+        opened = map(os.path.realpath, Path(f"/proc/{self.worker}/fd").iterdir())
+        folder = str(self.folder / "tmp")
+        return [p for p in opened if p.startswith(folder) and "wgunicorn" not in p]
+
+
+@contextmanager
+def going_on(*works):
+    """Do ``works`` over and over, in threads, until the block ends."""
+    over = threading.Event()
+
+    def go_on(work):
+        while not over.is_set():
+            work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        results = [pool.submit(go_on, work) for work in works]
+        try:
+            yield
+        finally:
+            over.set()
+    for result in results:
+        result.result()
 
 
 def _files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
+def _read(path):
+    return Path(path).read_text()
+
+
 @contextmanager
-def running(kind, folder, **settings):
+def running(kind, folder, *, atomic_requests=True, **settings):
     """Run a server, with these settings, until the end of the block; yield it."""
     (folder / "tmp").mkdir()
     settings = {
         "MEDIA_ROOT": str(folder / "media"),
-        "DATABASES": {
-            alias: {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(folder / alias),
-                "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
-                "ATOMIC_REQUESTS": True,
-            }
-            for alias in ("default", "other")
-        },
+        "DATABASES": _databases(folder, atomic_requests),
         "FILE_UPLOAD_HANDLERS": [
             "tests.servers.NoTransaction",
             "django.core.files.uploadhandler.MemoryFileUploadHandler",
@@ -90,27 +156,49 @@ def running(kind, folder, **settings):
         # gunicorn puts a socket there.
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT),
-        "TEST_DATABASE": "sqlite",
         "TEST_SERVER_SETTINGS": json.dumps(settings),
         "TMPDIR": str(folder / "tmp"),
     }
-    with (folder / "log").open("w") as log:
-        # Whoever connects before the server is up waits, without a look at the clock.
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            number, (_, port) = listening.fileno(), listening.getsockname()
-            process = subprocess.Popen(
-                [sys.executable, "-m", *(w.format(number) for w in COMMANDS[kind])],
-                cwd=folder,
-                env=env,
-                pass_fds=[number],
-                stderr=log,
-                stdout=log,
-            )
+    # Whoever connects before the server is up waits, without a look at the clock.
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = Server(kind, listening.getsockname()[1], folder, env)
+        server.manage("create_database")
         try:
-            yield Server(kind, port, folder)
+            with _started(server, listening.fileno()):
+                yield server
         finally:
-            process.terminate()
-            process.wait(timeout=20)
+            server.manage("drop_database")
+
+
+@contextmanager
+def _started(server, number):
+    with (server.folder / "log").open("w") as log:
+        server.process = subprocess.Popen(
+            [sys.executable, "-m", *COMMANDS[server.kind].format(number).split()],
+            cwd=server.folder,
+            env=server.env,
+            pass_fds=[number],
+            stderr=log,
+            stdout=log,
+        )
+    try:
+        yield
+    finally:
+        server.process.terminate()
+        server.process.wait(timeout=20)
+
+
+def _databases(folder, atomic_requests):
+    """Return settings of two databases, the first as TEST_DATABASE says."""
+    default = tests_settings.DATABASES["default"]
+    name = f"session_attachments_{secrets.token_hex(4)}"
+    name = str(folder / name) if "sqlite3" in default["ENGINE"] else name
+    default = {**default, "NAME": name}
+    other = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "other")}
+    return {
+        alias: {**database, "TEST": {}, "ATOMIC_REQUESTS": atomic_requests}
+        for alias, database in {"default": default, "other": other}.items()
+    }
 
 
 @dataclass
@@ -223,23 +311,13 @@ def no_programs(file):
 
 
 def _set_up():
-    """Set Django up as the test has asked for, and make the tables."""
+    """Set Django up as the test has asked for."""
     import django
     from django.conf import settings
 
     for name, value in json.loads(os.environ["TEST_SERVER_SETTINGS"]).items():
         setattr(settings, name, value)
     django.setup()
-    # In a thread: uvicorn asks for the application in its event loop.
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(_migrate).result()
-
-
-def _migrate():
-    from django.core.management import call_command
-
-    call_command("migrate", verbosity=0)
-    connections.close_all()
 
 
 def wsgi():
@@ -256,3 +334,25 @@ def asgi():
     from django.core.handlers.asgi import ASGIHandler
 
     return ASGIHandler()
+
+
+def _change_database(verb):
+    if connection.vendor != "sqlite":  # pragma: no cover - measured on SQLite
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"{verb} DATABASE {connection.settings_dict['NAME']}")
+
+
+def _main(command, *arguments):
+    from django.core.management import ManagementUtility
+
+    _set_up()
+    if command == "drop_database":
+        return _change_database("DROP")
+    if command == "create_database":
+        _change_database("CREATE")
+        command, arguments = "migrate", ["--verbosity=0"]
+    ManagementUtility(["manage.py", command, *arguments]).execute()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

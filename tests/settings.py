@@ -6,6 +6,9 @@ from pathlib import Path
 
 env = os.environ.get
 
+# How often loops are gone through: `tox -e soak` goes on for longer.
+LOOPS = int(env("TEST_LOOPS", "1"))
+
 TEMPORARY = Path(tempfile.gettempdir())
 
 SECRET_KEY = "not secret: tests only"

@@ -18,13 +18,12 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_ope
 
 import pytest
 
+from tests.browsers import browser, needs_chromium
 from tests.clients import MULTIPART, form, part
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "example_project"
 MANAGE = [sys.executable, "-X", "dev", "-W", "error", PROJECT / "manage.py"]
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # The examples of 0.2's README, in its order.
 EXAMPLES = """\
@@ -450,24 +449,14 @@ async def upload_download_and_delete(page, site):
 
 @pytest.mark.server
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+@needs_chromium
 class TestBrowser:
     @pytest.mark.parametrize("scripts", [False, True])
     def test_uploads_downloads_and_deletes(self, site, scripts):
-        # Not its synchronous half: coverage.py loses sight of what switches greenlets.
-        api = pytest.importorskip("playwright.async_api", reason="needs playwright")
-
         async def use_browser():
-            async with api.async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=CHROMIUM,
-                    args=["--no-sandbox"],
-                    # What the names of downloads are written in.
-                    env=os.environ | {"LC_ALL": "C.UTF-8"},
-                )
-                page = await browser.new_page(java_script_enabled=scripts)
+            async with browser() as chromium:
+                page = await chromium.new_page(java_script_enabled=scripts)
                 await upload_download_and_delete(page, site)
-                await browser.close()
 
         asyncio.run(use_browser())
 

@@ -202,8 +202,9 @@ class TestUpload:
         full = OSError(28, "No space left on device")
         store_in(settings, failing("saved", full))
 
-        with pytest.raises(OSError, match="No space left"):
-            upload(spam, {"spam.txt": b"new"})
+        response = upload(spam, {"spam.txt": b"new"})
+
+        assert problem(response) == (507, "insufficient_storage")
 
         assert content(spam.get(f"{URL}spam.txt/")) == b"spam\n"
 

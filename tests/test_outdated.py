@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.base import ContentFile
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -244,6 +244,22 @@ class TestAttachments:
         )
         assert names() == []
         assert stored() == [bad.file.name]
+
+    def test_commit_whose_answer_is_lost_is_reported(self, stored, monkeypatch):
+        attachment = attach(age=DAY)
+        commit = connection._commit
+
+        def lose_answer():
+            commit()
+            raise OperationalError("connection lost")
+
+        monkeypatch.setattr(connection, "_commit", lose_answer)
+        outcome = remove_outdated(DAY)
+
+        assert outcome == Outcome(failures=["A removal was cut off: connection lost"])
+        assert names() == []
+        # The command takes it when its day is old.
+        assert stored() == [attachment.file.name]
 
     def test_file_that_was_not_deleted_is_found_in_the_next_run(self, settings, stored):
         attach(file=f"{OLD}/bad", age=DAY)

@@ -205,6 +205,16 @@ class TestRecipes:
         assert names(ann.get(URL)) == []
 
     @needs_libmagic
+    def test_cookie_that_subdomains_cannot_set(self, settings, client):
+        (code,) = code_blocks("What is not promised")
+        for name, value in run_code(code).items():
+            setattr(settings, name, value)
+
+        (cookie,) = upload(client, {"spam.txt": b"spam\n"}).cookies.values()
+
+        assert cookie.key == "__Host-sessionid"
+        assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
+
     def test_only_some_types(self, settings, client):
         code, setting = code_blocks("Only some types")
         globals()["only_documents"] = run_code(code)["only_documents"]

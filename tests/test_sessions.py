@@ -1,72 +1,25 @@
-"""Which session reaches which attachments, on each of Django's session engines."""
+"""Which session reaches which attachments, on each of Django's session engines.
 
-import os
-import socket
-from datetime import timedelta
-from importlib import import_module
-from importlib.util import find_spec
-from urllib.parse import urlsplit
+What strangers see is in test_strangers.py.
+"""
+
+import re
 
 import pytest
 from django.contrib.sessions.backends.cache import SessionStore
-from django.contrib.sessions.models import Session
-from django.core import signing
-from django.core.cache import caches
+from django.core.checks import run_checks
 from django.core.files.base import ContentFile
+from django.core.management import call_command
 from django.test import Client
-from django.utils import timezone
 
 from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from session_attachments.sessions import VARIABLE
-from tests.clients import URL, content, names, problem, upload
+from tests.clients import URL, content, names, problem, shelf, upload
+from tests.engines import ENGINES, STORED, each, expire
+from tests.test_readme import section
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
-ENGINES = ["db", "cached_db", "cache", "cache on Redis", "file", "signed_cookies"]
-STORED = [engine for engine in ENGINES if engine != "signed_cookies"]
-
-
-def redis_answers():
-    """Whether the client is installed and something listens where Redis should."""
-    address = urlsplit(REDIS)
-    with socket.socket() as listener:
-        refused = listener.connect_ex((address.hostname, address.port or 6379))
-    return find_spec("redis") is not None and not refused
-
-
-needs_redis = pytest.mark.skipif(not redis_answers(), reason=f"needs Redis at {REDIS}")
-
-
-def each(engines):
-    """Run the test on each of ``engines``."""
-    marks = {"cache on Redis": [needs_redis, pytest.mark.server]}
-    return pytest.mark.parametrize(
-        "engine",
-        [pytest.param(engine, marks=marks.get(engine, [])) for engine in engines],
-        indirect=True,
-    )
-
-
-@pytest.fixture
-def engine(request, settings, tmp_path):
-    """Let sessions live in the engine that the test names; yield its SessionStore."""
-    name, _, redis = request.param.partition(" on ")
-    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{name}"
-    settings.SESSION_FILE_PATH = str(tmp_path)
-    backend = "redis.RedisCache" if redis else "locmem.LocMemCache"
-    settings.CACHES = {
-        "default": {
-            "BACKEND": f"django.core.cache.backends.{backend}",
-            "LOCATION": REDIS,
-            "KEY_PREFIX": str(tmp_path),
-        }
-    }
-    yield import_module(settings.SESSION_ENGINE).SessionStore
-    if redis:
-        for pool in caches["default"]._cache._pools.values():
-            pool.disconnect()
+pytestmark = pytest.mark.django_db
 
 
 def client_with_cookie(value):
@@ -84,6 +37,126 @@ def assert_reaches_nothing(client):
     assert client.post(f"{URL}delete/").json() == []
     assert client.delete(URL).json() == []
     assert Attachment.objects.count() == 1
+
+
+def post(*urls):
+    """Return the event that a client POSTs to these URLs of the host's."""
+
+    def event(client, store):
+        for url in urls:
+            client.post(url)
+
+    return event
+
+
+def run_out(client, store):
+    """Let the client's session expire."""
+    client.cookies["sessionid"] = expire(store, client.cookies["sessionid"].value)
+
+
+# The rows of the README's table: what goes before the upload, and what comes after it.
+EVENTS = {
+    "the visitor logs in": [(post(), post("/login/ann/"))],
+    "the key is cycled, the password is changed": [
+        (post(), post("/cycle-key/")),
+        (post("/login/ann/"), post("/change-password/")),
+    ],
+    "the visitor logs out; ``flush()``": [
+        (post("/login/ann/"), post("/logout/")),
+        (post(), post("/flush/")),
+    ],
+    "another user logs in, in the same session": [
+        (post("/login/ann/"), post("/login/bob/")),
+    ],
+    "the session expires": [(post(), run_out)],
+}
+PLAYS = [(row, *play) for row, plays in EVENTS.items() for play in plays]
+
+
+def each_play(plays):
+    """Run the test for each of ``plays``."""
+    return pytest.mark.parametrize(
+        ("row", "before", "event"), plays, ids=[row for row, _, _ in plays]
+    )
+
+
+def assert_goes_on(client, stored):
+    """Find what was uploaded, and add to it."""
+    upload(client, {"egg.txt": b"egg\n"})
+    assert shelf(client) == {"egg.txt": b"egg\n", "spam.txt": b"spam\n"}
+
+
+def assert_over(client, stored):
+    """Find nothing; let the command take what is left."""
+    assert_reaches_nothing(client)
+    call_command("remove_outdated_attachments", older_than=0)
+    assert not Attachment.objects.exists()
+    assert stored() == []
+
+
+OUTCOMES = {
+    "the visitor, with the new key": assert_goes_on,
+    "nobody; the command takes them": assert_over,
+}
+
+
+def table():
+    """Return the README's table: what happens, and who reaches the attachments."""
+    _, _, rows, _ = re.split(r"^=+ =+\n", section("Sessions"), flags=re.MULTILINE)
+    return dict(re.split("  +", row) for row in rows.splitlines())
+
+
+def warned():
+    """Whether a check says that cookies cannot be revoked."""
+    messages = run_checks(include_deployment_checks=True)
+    return "session_attachments.W002" in {message.id for message in messages}
+
+
+class TestTableOfTheReadme:
+    def test_rows_are_those_that_are_played(self):
+        assert set(table()) == set(EVENTS)
+        assert set(table().values()) == set(OUTCOMES)
+
+    @pytest.mark.django_db(transaction=True)
+    @each(ENGINES)
+    @each_play(PLAYS)
+    def test_row_is_true(self, engine, stored, row, before, event):
+        client = Client()
+        before(client, engine)
+        upload(client, {"spam.txt": b"spam\n"})
+
+        event(client, engine)
+
+        OUTCOMES[table()[row]](client, stored)
+
+    @each(STORED)
+    @each_play(PLAYS)
+    def test_kept_cookie_reaches_nothing(self, engine, row, before, event):
+        client = Client()
+        before(client, engine)
+        upload(client, {"spam.txt": b"spam\n"})
+        kept = client.cookies["sessionid"].value
+
+        event(client, engine)
+
+        assert_reaches_nothing(client_with_cookie(kept))
+        assert not warned()
+
+    @each(["signed_cookies"])
+    @each_play([play for play in PLAYS if run_out not in play])
+    def test_kept_signed_cookie_reaches_them_and_a_check_warns(
+        self, engine, row, before, event
+    ):
+        client = Client()
+        before(client, engine)
+        upload(client, {"spam.txt": b"spam\n"})
+        kept = client.cookies["sessionid"].value
+
+        event(client, engine)
+
+        assert shelf(client_with_cookie(kept)) == {"spam.txt": b"spam\n"}
+        assert warned()
+        assert "With ``signed_cookies`` one sentence" in section("Sessions")
 
 
 @each(ENGINES)
@@ -124,20 +197,6 @@ class TestEngine:
 
         assert not response.cookies
 
-    def test_other_session_reaches_nothing(self, engine):
-        upload(Client(), {"spam.txt": b"spam\n"})
-
-        assert_reaches_nothing(Client())
-
-    @pytest.mark.parametrize(
-        "cookie",
-        ["", "short", "inventedinventedinventedinvented", "x" * 4000, "\xfc\x01;"],
-    )
-    def test_invented_cookie_reaches_nothing(self, engine, cookie):
-        upload(Client(), {"spam.txt": b"spam\n"})
-
-        assert_reaches_nothing(client_with_cookie(cookie))
-
     def test_invented_cookie_is_never_adopted(self, engine):
         client = client_with_cookie("inventedinventedinventedinvented")
 
@@ -146,45 +205,6 @@ class TestEngine:
         assert Attachment.objects.get().session_id != "inventedinventedinventedinvented"
         assert names(client.get(URL)) == ["spam.txt"]
         assert_reaches_nothing(client_with_cookie("inventedinventedinventedinvented"))
-
-    def test_filing_key_of_another_session_is_no_cookie(self, engine):
-        """Nobody gets in with what stands in the table, once the key has changed."""
-        client = Client()
-        upload(client, {"spam.txt": b"spam\n"})
-        client.post("/cycle-key/")
-
-        assert_reaches_nothing(client_with_cookie(Attachment.objects.get().session_id))
-
-    @pytest.mark.parametrize("url", ["/login/ann/", "/cycle-key/"])
-    def test_new_key_keeps_the_attachments(self, engine, url):
-        client = Client()
-        upload(client, {"spam.txt": b"spam\n"})
-
-        client.post(url)
-
-        assert content(client.get(f"{URL}spam.txt/")) == b"spam\n"
-        upload(client, {"egg.txt": b"egg\n"})
-        assert names(client.get(URL)) == ["egg.txt", "spam.txt"]
-
-    def test_change_of_password_keeps_the_attachments(self, engine):
-        client = Client()
-        client.post("/login/ann/")
-        upload(client, {"spam.txt": b"spam\n"})
-
-        client.post("/change-password/")
-
-        assert names(client.get(URL)) == ["spam.txt"]
-
-    @pytest.mark.parametrize("urls", [["/logout/"], ["/flush/"], ["/login/bob/"]])
-    def test_lost_data_lose_the_attachments(self, engine, urls):
-        client = Client()
-        client.post("/login/ann/")
-        upload(client, {"spam.txt": b"spam\n"})
-
-        for url in urls:
-            client.post(url)
-
-        assert_reaches_nothing(client)
 
     def test_logging_in_again_does_not_bring_them_back(self, engine):
         client = Client()
@@ -195,6 +215,17 @@ class TestEngine:
         client.post("/login/ann/")
 
         assert_reaches_nothing(client)
+
+    def test_expired_session_is_followed_by_one_with_a_new_key(self, engine):
+        client = Client()
+        upload(client, {"spam.txt": b"spam\n"})
+        key = client.cookies["sessionid"].value
+        run_out(client, engine)
+
+        upload(client, {"egg.txt": b"egg\n"})
+
+        assert client.cookies["sessionid"].value != key
+        assert shelf(client) == {"egg.txt": b"egg\n"}
 
     def test_session_that_remembers_is_not_saved_again(self, engine):
         client = Client()
@@ -238,17 +269,6 @@ class TestEngineOnTheServer:
 
         key = client.cookies["sessionid"].value
         assert Attachment.objects.get().session_id == key
-
-    @pytest.mark.parametrize("url", ["/logout/", "/flush/", "/cycle-key/"])
-    def test_kept_cookie_reaches_nothing(self, engine, url):
-        client = Client()
-        client.post("/login/ann/")
-        upload(client, {"spam.txt": b"spam\n"})
-        kept = client.cookies["sessionid"].value
-
-        client.post(url)
-
-        assert_reaches_nothing(client_with_cookie(kept))
 
 
 class TestSessionOf02:
@@ -308,31 +328,8 @@ class LongKeys(SessionStore):
         return super()._get_new_session_key() * 2
 
 
-class TestExpiredSession:
-    def test_reaches_nothing_and_gets_a_new_key(self, client):
-        upload(client, {"spam.txt": b"spam\n"})
-        key = client.cookies["sessionid"].value
-        Session.objects.update(expire_date=timezone.now() - timedelta(days=1))
-
-        assert_reaches_nothing(client_with_cookie(key))
-
-        upload(client, {"egg.txt": b"egg\n"})
-        assert client.cookies["sessionid"].value != key
-        assert names(client.get(URL)) == ["egg.txt"]
-
-
 @each(["signed_cookies"])
 class TestSignedCookies:
-    def test_kept_cookie_still_reaches_the_attachments(self, engine):
-        """Django cannot revoke it: a check warns, and the README says so."""
-        client = Client()
-        upload(client, {"spam.txt": b"spam\n"})
-        kept = client.cookies["sessionid"].value
-
-        client.post("/logout/")
-
-        assert names(client_with_cookie(kept).get(URL)) == ["spam.txt"]
-
     def test_key_is_random_and_of_the_column_s_length(self, engine):
         client = Client()
 
@@ -342,26 +339,9 @@ class TestSignedCookies:
         assert len(key) == 32
         assert key not in client.cookies["sessionid"].value
 
-    def test_tampered_cookie_reaches_nothing(self, engine):
-        client = Client()
-        upload(client, {"spam.txt": b"spam\n"})
-        forged = signing.dumps(
-            {VARIABLE: Attachment.objects.get().session_id},
-            key="another secret",
-            salt="django.contrib.sessions.backends.signed_cookies",
-        )
-
-        assert_reaches_nothing(client_with_cookie(forged))
-
     def test_invented_cookie_is_filed_under_nothing(self, engine):
         client = client_with_cookie("inventedinventedinventedinvented")
 
         response = client.get(f"{URL}spam.txt/")
 
         assert VARIABLE not in engine(response.cookies["sessionid"].value)
-
-    def test_key_of_the_table_is_no_cookie(self, engine):
-        """It stays in ``session_key`` although it did not load."""
-        upload(Client(), {"spam.txt": b"spam\n"})
-
-        assert_reaches_nothing(client_with_cookie(Attachment.objects.get().session_id))

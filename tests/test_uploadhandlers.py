@@ -1,5 +1,6 @@
 """What holds while a body is read: limits, order, names, the host's own handlers."""
 
+import errno
 import re
 import unicodedata
 from io import BytesIO
@@ -218,6 +219,27 @@ def look(file):
     look.at(file)
 
 
+BLOCK = 64 * KILOBYTE
+LATIN = part(name="MARK").replace(b"MARK", b"\xe9")
+
+
+class TestPartThatDjangoSkips:
+    def test_delimiter_may_begin_in_one_block_and_end_in_the_next(self, client):
+        header = len(part(b""))
+        for offset in range(len(LATIN)):
+            first = part(b"b" * (BLOCK - header - offset))
+            assert len(first) + offset == BLOCK
+
+            response = send(client, form(first, LATIN))
+
+            assert problem(response) == (400, "incomplete_upload")
+
+    def test_file_input_without_a_file_is_none(self, client):
+        body = form(part(b"", ""), part(b"spam\n"), part(b"", ""))
+
+        assert names(send(client, body)) == ["spam.txt"]
+
+
 class Broken(BytesIO):
     """A connection that breaks while the body is being read."""
 
@@ -372,6 +394,19 @@ class StopsAtFile(HostHandler):
             raise StopUpload(connection_reset=self.connection_reset)
 
 
+class FullDisk(Meter):
+    """Keeps a file of its own, whose last bytes find no room."""
+
+    file = None
+
+    def new_file(self, *args, **kwargs):
+        super().new_file(*args, **kwargs)
+        self.file = self
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "no space here")
+
+
 class Scans(HostHandler):
     """Raises an error of its own."""
 
@@ -467,6 +502,17 @@ class TestHandlersOfTheHost:
         assert stored() == before
         assert list(temporary.iterdir()) == []
         assert shelf(client) == {"a": b"old"}
+
+    def test_file_that_cannot_be_closed_leaves_no_other_open(
+        self, client, settings, temporary
+    ):
+        settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.FullDisk", TEMPORARY]
+        settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = 0.5
+
+        response = send(client, form(BIG))
+
+        assert problem(response) == (507, "insufficient_storage")
+        assert list(temporary.iterdir()) == []
 
     def test_error_of_a_handler_is_the_hosts(self, client, settings, temporary):
         settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.Scans", TEMPORARY]

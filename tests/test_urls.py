@@ -1,5 +1,6 @@
 """Each URL and method, the host's CSRF protection, its ATOMIC_REQUESTS."""
 
+import errno
 import unicodedata
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from tests.clients import (
     shelf,
     upload,
 )
+from tests.storages import failing, store_in
 
 FILES = {"delete": b"a file", "spam.txt": b"spam\n"}
 URLS = {
@@ -264,6 +266,30 @@ class TestBundleId:
 
 
 SECRET = "a" * 32
+
+
+class TestNoSpace:
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+    def test_lack_of_space_is_answered_and_logged(
+        self, db, client, settings, caplog, number
+    ):
+        store_in(settings, failing("save", OSError(number, "no space here")))
+
+        response = upload(client, FILES)
+
+        assert problem(response) == (507, "insufficient_storage")
+        (record,) = caplog.get_records("call")[:1]
+        assert record.name == "session_attachments.urls"
+        assert "no space here" in caplog.text
+        assert names(client.get(URL)) == []
+
+    def test_another_fault_of_the_storage_is_left_to_django(self, db, client, settings):
+        store_in(settings, failing("save", OSError(errno.EIO, "broken")))
+
+        with pytest.raises(OSError, match="broken"):
+            upload(client, FILES)
+
+
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 UNSAFE = [
     ("POST", ""),
@@ -504,19 +530,37 @@ class TestCsrf:
             ("DATA_UPLOAD_MAX_MEMORY_SIZE", (413, "form_too_large")),
         ],
     )
+    @pytest.mark.parametrize("path", URLS)
     def test_errors_of_django_are_answered_while_the_token_is_looked_up(
-        self, csrf, settings, strict, temporary, setting, expected
+        self, csrf, settings, strict, temporary, setting, expected, path
     ):
         setattr(settings, setting, 1)
         fields = [part(b"egg", None)] * 4
 
         response = send(
-            strict, form(*fields[:2], *NEW, *fields), HTTP_X_CSRFTOKEN=SECRET
+            strict,
+            form(*fields[:2], *NEW, *fields),
+            url=f"{URL}{path}",
+            HTTP_X_CSRFTOKEN=SECRET,
         )
 
         assert problem(response) == expected
         assert list(temporary.iterdir()) == []
         assert shelf(strict) == FILES
+
+    @pytest.mark.parametrize("path", ["delete/", "spam.txt/", "spam.txt/delete/"])
+    @pytest.mark.parametrize("field", [SECRET, "b" * 32])
+    def test_files_are_skipped_where_only_the_token_is_looked_up(
+        self, csrf, settings, strict, monkeypatch, path, field
+    ):
+        settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.Transactions"]
+        monkeypatch.setattr(Transactions, "open", seen := [])
+
+        response = act(strict, "POST", path, field=field)
+
+        refused = 405 if path == "spam.txt/" else 200
+        assert response.status_code == (refused if field == SECRET else 403)
+        assert seen == []
 
 
 class Transactions(FileUploadHandler):
@@ -559,18 +603,18 @@ class TestAtomicRequests:
 
     @pytest.mark.parametrize("path", URLS)
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-    def test_transaction_of_the_host_is_open_in_the_other_views(
+    def test_views_run_outside_of_the_transaction(
         self, atomic_requests, client, method, path
     ):
         upload(client, FILES)
-        seen = set()
+        seen = []
 
         def look(execute, sql, params, many, context):
-            if sql.startswith("SELECT") and "django_session" in sql:
-                seen.add(connection.in_atomic_block)
+            seen.append((connection.in_atomic_block, "django_session" in sql))
             return execute(sql, params, many, context)
 
         with connection.execute_wrapper(look):
             b"".join(send(client, form(*NEW), url=f"{URL}{path}", method=method))
 
-        assert seen == ({path != ""} if method in URLS[path] else set())
+        # The first that the views themselves ask for is the session.
+        assert seen[:1] == ([(False, True)] if method in URLS[path] else [])

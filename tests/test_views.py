@@ -134,8 +134,8 @@ def incomplete(case, *args, **kwargs):
     return refused(400, "incomplete_upload", case, *args, **kwargs)
 
 
-def bad_name(case, name):
-    about = {"name": unicodedata.normalize("NFC", name)[:255]}
+def bad_name(case, name, about=None):
+    about = {"name": about or unicodedata.normalize("NFC", name)[:255]}
     return refused(400, "bad_name", case, form(NEW, part(name=name)), about=about)
 
 
@@ -184,6 +184,18 @@ REFUSALS = [
     incomplete("charset is Python's", form(NEW), f"{MULTIPART}; charset=punycode"),
     incomplete("charset is undefined", form(NEW), f"{MULTIPART}; charset=undefined"),
     incomplete("file in a field without a name", form(NEW, part(field=""))),
+    *(
+        incomplete(
+            f"file with {what}", form(NEW, part(b"b" * 99, "MARK")).replace(*how)
+        )
+        for what, how in {
+            "a name not in UTF-8": (b'"MARK"', b'"\xcc\xc0\xd0\xca"'),
+            "a name in no charset": (b'filename="MARK"', b"filename*=mark''mark"),
+            "no field": (b'name="file"; filename="MARK"', b'filename="MARK"'),
+            "line ends of another kind": (b'"MARK"\r\n\r\n', b'"MARK"\n\n'),
+        }.items()
+    ),
+    incomplete("part that is none", form(b"--limit\r\n\r\nspam\r\n", NEW)),
     incomplete("negative length", form(NEW), length=-1),
     incomplete("long header", form(NEW, part(headers=f"X-Spam: {'s' * 1024}\r\n"))),
     incomplete("long name in UTF-8", form(NEW, part(name="\U0001f600" * 250))),
@@ -205,6 +217,9 @@ REFUSALS = [
     bad_name("256 characters", "n" * 256),
     bad_name("256 characters and a type", f"{'n' * 252}.txt"),
     bad_name("256 characters in NFC", DECOMPOSED * 256),
+    *(bad_name(f"file name {name}", name) for name in (".", "..", "a/")),
+    bad_name("unprintable file name", "\u200d\u00a0"),
+    bad_name("nothing after a long folder", f"{'n' * 300}/", "n" * 255),
     refused(
         400,
         "invalid",
