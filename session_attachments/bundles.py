@@ -188,9 +188,7 @@ class Bundle:
             # What fails after replace() is the commit, and nobody knows whether it
             # was done. Then the files stay: the command removes those without a row.
             if not replaced or is_conflict(error):
-                for attachment in attachments:
-                    if attachment.file:
-                        storage.delete(str(attachment.file))
+                storage.delete_many([str(row.file) for row in attachments if row.file])
             raise
 
     def _replace(self, attachments: Attachments, using: str) -> Attachments:

@@ -1,5 +1,7 @@
 """System checks. Their ids are permanent."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,28 @@ def check_quotas(**kwargs: Any) -> list[CheckMessage]:
             id="session_attachments.W004",
         )
     ]
+
+
+def check_temporary_folder(**kwargs: Any) -> list[CheckMessage]:
+    """W005: a large upload's temporary file is moved, or copied, into the storage."""
+    storage = attachment_storage()
+    if not isinstance(storage, FileSystemStorage):
+        return []
+    folder = settings.FILE_UPLOAD_TEMP_DIR or tempfile.gettempdir()
+    if _device(folder) == _device(storage.location):
+        return []
+    return [
+        Warning(
+            f"Large uploads are written twice: temporary files are in {folder}, on "
+            f"another file system than {storage.location}.",
+            hint="Set FILE_UPLOAD_TEMP_DIR to a folder on the file system where the "
+            "attachments are, so that a file is moved and not copied.",
+            id="session_attachments.W005",
+        )
+    ]
+
+
+def _device(folder: str | os.PathLike[str]) -> int:
+    """Return the number of the file system where ``folder`` is, or will be."""
+    path = Path(folder).resolve()
+    return next(p for p in (path, *path.parents) if p.exists()).stat().st_dev

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator
+from contextlib import ExitStack, closing
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import SuspiciousFileOperation
-from django.core.files import File
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -23,16 +21,23 @@ from django.utils.http import (
     parse_http_date_safe,
 )
 
+from . import s3
 from .conf import conf
 from .exceptions import AttachmentNotFound
 from .models import Attachment
 from .responses import private
-
-BLOCK = 64 * 1024
+from .streams import BLOCK, AsyncBlocks, Part, WholeFile
 
 # One range, as RFC 9110, 14.1.2 writes it. Several ranges are answered as none.
 # (Python refuses to read numbers that are longer.)
-RANGE = re.compile(r"bytes=(\d{0,640})-(\d{0,640})", re.ASCII)
+RANGE = re.compile(r"bytes=(\d{0,640})-(\d{0,640})", re.ASCII | re.IGNORECASE)
+
+MISSING = (
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    SuspiciousFileOperation,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ def attachment_response(
 
     Raises AttachmentNotFound if the file is gone.
     """
+    # GZipMiddleware would compress what is streamed, parts of files, too.
+    request.META.pop("HTTP_ACCEPT_ENCODING", None)
     # Stored names of 0.2 hold anything, so the ETag is a digest.
     digest = hashlib.sha256(str(attachment.file).encode()).hexdigest()
     etag, modified = f'"{digest[:32]}"', int(attachment.created.timestamp())
@@ -57,7 +64,6 @@ def attachment_response(
         response.headers["Content-Disposition"] = content_disposition_header(
             True, attachment.filename.rstrip("\n")
         )
-        response.headers["Accept-Ranges"] = "bytes"
         response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["ETag"] = etag
@@ -79,32 +85,68 @@ def _streamed(
     request: HttpRequest, attachment: Attachment, etag: str, modified: int
 ) -> HttpResponseBase:
     try:
-        file = attachment.file.storage.open(str(attachment.file))
-        size = file.size
-    except (
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-        SuspiciousFileOperation,
-    ) as error:
+        return _from_storage(request, attachment, etag, modified)
+    except Exception as error:
+        if not isinstance(error, MISSING) and not s3.is_missing(error):
+            raise
         logger.warning("The file of attachment %s is gone: %s", attachment.pk, error)
         raise AttachmentNotFound(name=attachment.filename) from error
-    wanted = _wanted_range(request, size, etag, modified)
-    response: HttpResponseBase
-    if wanted is None:
-        response = _stream(request, file, size, attachment.mimetype)
-    elif not wanted:
-        file.close()
-        response = HttpResponse(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-        response.headers["Content-Range"] = f"bytes */{size}"
+
+
+def _from_storage(
+    request: HttpRequest, attachment: Attachment, etag: str, modified: int
+) -> HttpResponseBase:
+    with ExitStack() as stack:
+        file = stack.enter_context(closing(_open(attachment)))
+        # The storage may tell the size of what it has compressed, or none.
+        size = attachment.size
+        if not s3.is_compressed(file):
+            size = getattr(file, "size", size)
+        has_ranges = s3.is_object(file) or file.seekable()
+        wanted = _wanted_range(request, size, etag, modified) if has_ranges else None
+        response: HttpResponseBase
+        if wanted is not None and not wanted:
+            response = HttpResponse(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+            response.headers["Content-Range"] = f"bytes */{size}"
+        elif request.method == "HEAD":
+            response = HttpResponse(content_type=attachment.mimetype)
+            response.headers["Content-Length"] = str(size)
+        else:
+            part = range(size) if wanted is None else wanted
+            body = _body(attachment, file, part, size)
+            response = _stream(request, body, attachment.mimetype)
+            response.headers["Content-Length"] = str(len(part))
+            # The response closes it.
+            stack.pop_all()
+        if wanted:
+            response.status_code = HTTPStatus.PARTIAL_CONTENT
+            response.headers["Content-Range"] = (
+                f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+            )
+        response.headers["Accept-Ranges"] = "bytes" if has_ranges else "none"
+    return response
+
+
+def _open(attachment: Attachment) -> Any:
+    return attachment.file.storage.open(str(attachment.file))
+
+
+def _body(attachment: Attachment, file: Any, part: range, size: int) -> Part:
+    whose = f"attachment {attachment.pk}"
+    if s3.is_object(file):
+        file = s3.open_part(file, attachment.file.storage, part)
+    elif len(part) == size:
+        return WholeFile(file, size, whose)
     else:
-        file.seek(wanted.start)
-        part = Part(file, len(wanted))
-        response = _stream(request, part, len(wanted), attachment.mimetype)
-        response.status_code = HTTPStatus.PARTIAL_CONTENT
-        response.headers["Content-Range"] = (
-            f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
-        )
+        file.seek(part.start)
+    return Part(file, len(part), whose)
+
+
+def _stream(request: HttpRequest, body: Part, mimetype: str) -> HttpResponseBase:
+    if isinstance(request, ASGIRequest):
+        return StreamingHttpResponse(AsyncBlocks(body), content_type=mimetype)
+    response = FileResponse(body, content_type=mimetype)
+    response.block_size = BLOCK
     return response
 
 
@@ -129,53 +171,3 @@ def _wanted_range(
     if last and int(last) < int(first):
         return None
     return range(int(first), min(size, int(last) + 1) if last else size)
-
-
-def _stream(
-    request: HttpRequest, file: Any, length: int, mimetype: str
-) -> HttpResponseBase:
-    response: HttpResponseBase
-    if request.method == "HEAD":
-        # Nobody reads the body, and so nobody might close it.
-        file.close()
-        response = HttpResponse(content_type=mimetype)
-    elif isinstance(request, ASGIRequest):
-        response = StreamingHttpResponse(AsyncBlocks(file), content_type=mimetype)
-    else:
-        response = FileResponse(file, content_type=mimetype)
-    response.headers["Content-Length"] = str(length)
-    return response
-
-
-class Part:
-    """The next ``length`` bytes of an open file, as a file that can be read once."""
-
-    def __init__(self, file: File[Any], length: int) -> None:
-        self._file = file
-        self._left = length
-
-    def read(self, size: int) -> bytes:
-        """Read up to ``size`` bytes."""
-        block: bytes = self._file.read(min(size, self._left))
-        self._left -= len(block)
-        return block
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class AsyncBlocks:
-    """The blocks of a file for an event loop, which their reading does not hold up."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = sync_to_async(self._file.read, thread_sensitive=False)
-        while block := await read(BLOCK):
-            yield block
-
-    def close(self) -> None:
-        """Close the file; the response calls this, also if the client went away."""
-        self._file.close()

@@ -48,8 +48,9 @@ class Removal:
 
     def finish(self) -> None:
         """Delete the files, after commit; tell the host."""
+        failures = storage.delete_many([str(row.file) for row in self.attachments])
         for attachment in self.attachments:
-            if error := storage.delete(str(attachment.file)):
+            if error := failures.get(str(attachment.file)):
                 self.failures.append((attachment, error))
             attachment_removed.send_robust(sender=Attachment, attachment=attachment)
 

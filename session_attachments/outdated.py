@@ -127,28 +127,32 @@ class _Run:
             referred = set(
                 self.rows.filter(file__in=batch).values_list("file", flat=True)
             )
-            for name in batch:
-                if name not in referred and name not in self.undeleted:
-                    self._remove_file(name)
+            self._remove_batch_of_files(
+                [n for n in batch if n not in referred and n not in self.undeleted]
+            )
         if not self.dry_run:
             for folder in reversed(self.folders):
                 self._remove_empty(folder)
 
-    def _remove_file(self, name: str) -> None:
+    def _remove_batch_of_files(self, names: list[str]) -> None:
+        sizes = {name: size for name in names if (size := self._size(name)) is not None}
+        failures = {} if self.dry_run else storage.delete_many([*sizes])
+        for name, size in sizes.items():
+            if name in failures:
+                self._fail(f"The file {name!r} could not be deleted: {failures[name]}")
+            else:
+                self.outcome.files += 1
+                self._count(name, size)
+
+    def _size(self, name: str) -> int | None:
         try:
-            size = self.storage.size(name)
+            return self.storage.size(name)
         except FileNotFoundError:
             # Another run was faster.
-            return
+            return None
         except Exception as error:
             self._fail(f"The file {name!r} could not be read: {error}")
-            return
-        failure = None if self.dry_run else storage.delete(name)
-        if failure:
-            self._fail(f"The file {name!r} could not be deleted: {failure}")
-        else:
-            self.outcome.files += 1
-            self._count(name, size)
+            return None
 
     def _remove_empty(self, folder: str) -> None:
         try:

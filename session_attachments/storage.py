@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +19,13 @@ from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
+from . import s3
+
 ALIAS = "session_attachments"
 FOLDER = "session_attachments"
+
+# The names that save() gives, unlike those of 0.2.
+OWN = re.compile(rf"{FOLDER}/\d{{4}}-\d\d-\d\d/\w+", re.ASCII)
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +59,31 @@ def save(file: File[Any]) -> str:
 
 
 def delete(name: str) -> Exception | None:
-    """Delete the stored file ``name``.
+    """Delete the stored file ``name``; return why it stays, if it does."""
+    return delete_many([name]).get(name)
+
+
+def delete_many(names: list[str]) -> dict[str, Exception]:
+    """Delete the stored files of these names; return those that stay, and why.
 
     A failure is logged and returned, not raised: whoever asks has already answered,
     and the command finds the file again. A file that is not there is no failure.
     """
+    storage = attachment_storage()
+    own = [name for name in names if OWN.fullmatch(name)]
+    failures: dict[str, Exception] = {}
+    done: list[str] = []
     try:
-        attachment_storage().delete(name)
+        if len(own) > 1 and s3.can_delete_many(storage):
+            failures, done = dict(s3.delete_many(storage, own)), own
     except Exception as error:
-        logger.exception("The stored file %r could not be deleted.", name)
-        return error
-    return None
+        if not s3.is_refused(error):
+            failures, done = dict.fromkeys(own, error), own
+    for name in set(names).difference(done):
+        try:
+            storage.delete(name)
+        except Exception as error:
+            failures[name] = error
+    for name, failure in failures.items():
+        logger.error("The stored file %r could not be deleted.", name, exc_info=failure)
+    return failures

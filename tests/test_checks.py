@@ -56,8 +56,9 @@ def messages(deploy=False):
 
 
 @pytest.fixture(autouse=True)
-def good(settings):
+def good(settings, tmp_path):
     """Give the host nothing that a check could warn of."""
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path
     settings.SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 100
 
 
@@ -209,7 +210,8 @@ class TestStorage:
         assert set(messages(deploy=True)) == {"session_attachments.W003"}
 
     @pytest.mark.usefixtures("media_url")
-    def test_no_media_root_is_fine(self, settings):
+    def test_no_media_root_is_fine(self, settings, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         settings.MEDIA_ROOT = ""
 
         assert messages(deploy=True) == {}
@@ -250,6 +252,43 @@ class TestStorage:
 
     @pytest.mark.usefixtures("media_url")
     def test_storage_elsewhere_is_fine(self, settings):
+        backend = "django.core.files.storage.InMemoryStorage"
+        settings.STORAGES = {"default": {"BACKEND": backend}}
+
+        assert messages(deploy=True) == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc")
+class TestTemporaryFolder:
+    def test_other_file_system_is_a_warning(self, settings):
+        settings.FILE_UPLOAD_TEMP_DIR = "/proc/self"
+
+        message = messages(deploy=True)["session_attachments.W005"]
+
+        assert message.level == WARNING
+        assert "/proc/self" in message.msg
+        assert str(settings.MEDIA_ROOT) in message.msg
+        assert message.hint.startswith("Set FILE_UPLOAD_TEMP_DIR to a folder on ")
+
+    def test_temporary_folder_of_the_system_counts(self, settings, monkeypatch):
+        settings.FILE_UPLOAD_TEMP_DIR = None
+        monkeypatch.setattr("tempfile.tempdir", "/proc/self")
+
+        assert set(messages(deploy=True)) == {"session_attachments.W005"}
+
+    def test_link_to_another_file_system_counts(self, settings, tmp_path):
+        (tmp_path / "link").symlink_to("/proc/self")
+        settings.STORAGES = alias(tmp_path / "link" / "attachments")
+
+        assert set(messages(deploy=True)) == {"session_attachments.W005"}
+
+    def test_folder_that_is_not_there_yet_is_fine(self, settings, tmp_path):
+        settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "a" / "b"
+
+        assert messages(deploy=True) == {}
+
+    def test_storage_elsewhere_is_fine(self, settings):
+        settings.FILE_UPLOAD_TEMP_DIR = "/proc/self"
         backend = "django.core.files.storage.InMemoryStorage"
         settings.STORAGES = {"default": {"BACKEND": backend}}
 

@@ -485,7 +485,7 @@ class TestStreaming:
         assert all(file.closed for file in files)
 
     def test_file_is_streamed_and_not_held(self, client):
-        upload(client, {"large.bin": bytes(200_000)})
+        upload(client, {"large.bin": bytes(600_000)})
 
         response = download(client, f"{URL}large.bin/")
         blocks = list(response)
@@ -600,8 +600,11 @@ class TestAccel:
         assert response.content == b""
         assert response.headers["X-Accel-Redirect"] == f"/protected/{spam.file}"
         expected = {**HEADERS, "Content-Length": "0"}
-        assert {name: response.headers[name] for name in HEADERS} == expected
+        # The web server says it; nginx would say it twice.
+        del expected["Accept-Ranges"]
+        assert {name: response.headers[name] for name in expected} == expected
         assert {"ETag", "Last-Modified"} <= set(response.headers)
+        assert "Accept-Ranges" not in response.headers
         assert files == []
 
     def test_stored_name_of_02_is_quoted(self, client, spam):

@@ -1,0 +1,86 @@
+"""What django-storages' S3 storage can do beyond Django's Storage API.
+
+It is recognized by what it has; nothing of it, and nothing of boto3, is imported. The
+requests are the Amazon S3 API's: GetObject with its Range, DeleteObjects.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+# As many as DeleteObjects takes.
+BATCH = 1000
+
+# What reading takes of a host's object parameters, which are those of uploads.
+READ_PARAMETERS = {
+    "ExpectedBucketOwner",
+    "RequestPayer",
+    "SSECustomerAlgorithm",
+    "SSECustomerKey",
+    "SSECustomerKeyMD5",
+}
+
+
+def is_object(file: Any) -> bool:
+    """Whether ``file`` is an object of S3, to be had as it is."""
+    return getattr(getattr(file, "obj", None), "content_encoding", "") is None
+
+
+def is_compressed(file: Any) -> bool:
+    """Whether ``file`` is an object that the storage compresses and decompresses."""
+    return bool(getattr(getattr(file, "obj", None), "content_encoding", None))
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether S3 says by ``error`` that there is no such object."""
+    return _status(error) == HTTPStatus.NOT_FOUND
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether a server like S3 says by ``error`` that it knows no such request.
+
+    DeleteObjects is what such servers lack, or its newest checksums.
+    """
+    return _status(error) in {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.NOT_IMPLEMENTED,
+    }
+
+
+def open_part(file: Any, storage: Any, part: range) -> Any:
+    """Ask S3 for this part of an object; return what reads it from the connection."""
+    parameters = {
+        name: value
+        for name, value in storage.get_object_parameters(file.name).items()
+        if name in READ_PARAMETERS
+    }
+    if len(part) < file.size:
+        parameters["Range"] = f"bytes={part.start}-{part.stop - 1}"
+    return file.obj.get(**parameters)["Body"]
+
+
+def can_delete_many(storage: Any) -> bool:
+    """Whether delete_many() works for ``storage``."""
+    return hasattr(getattr(storage, "bucket", None), "delete_objects")
+
+
+def delete_many(storage: Any, names: list[str]) -> Iterator[tuple[str, Exception]]:
+    """Delete stored files, 1,000 in a request; yield those that stay, and why.
+
+    ``names`` are of plain words and slashes: they are not looked at.
+    """
+    keys = {posixpath.join(storage.location, name): name for name in names}
+    for start in range(0, len(names), BATCH):
+        batch = [{"Key": key} for key in [*keys][start : start + BATCH]]
+        answer = storage.bucket.delete_objects(Delete={"Objects": batch, "Quiet": True})
+        for error in answer.get("Errors", []):
+            yield keys[error["Key"]], OSError(f"{error['Code']}: {error['Message']}")
+
+
+def _status(error: Exception) -> int | None:
+    """Return the status of the answer that boto3 has raised as ``error``."""
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    return metadata.get("HTTPStatusCode") if isinstance(metadata, dict) else None
