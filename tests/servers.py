@@ -5,14 +5,16 @@ The first half is for the tests, the second runs in the servers.
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -29,6 +31,7 @@ COMMANDS = {
     "gunicorn processes": f"{GUNICORN} --workers=4",
     "uvicorn": "uvicorn --fd={} --lifespan=off --factory tests.servers:asgi",
 }
+KILOBYTE = 1024
 TOKEN = "a" * 32
 
 
@@ -37,9 +40,9 @@ class Server:
     """A running server."""
 
     kind: str
-    port: int
     folder: Path
     env: dict = field(repr=False)
+    port: int = 0
     process: subprocess.Popen | None = None
 
     @property
@@ -128,6 +131,40 @@ def going_on(*works):
         result.result()
 
 
+def eventually(condition):
+    """Wait until ``condition`` holds."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@dataclass
+class Usage:
+    """What a worker takes, in bytes."""
+
+    memory: int = 0
+    written: int = 0
+
+
+@contextmanager
+def metered(server):
+    """Measure how far the worker's memory grows meanwhile, and what it writes."""
+
+    def figure(file, name):
+        text = Path(f"/proc/{server.worker}/{file}").read_text()
+        return int(re.search(rf"{name}:\s+(\d+)", text)[1])
+
+    # From here on, the peak of its memory is a new one. See proc_pid_clear_refs(5).
+    Path(f"/proc/{server.worker}/clear_refs").write_text("5")
+    resident, written = figure("status", "VmRSS"), figure("io", "wchar")
+    usage = Usage()
+    yield usage
+    usage.memory = (figure("status", "VmHWM") - resident) * KILOBYTE
+    usage.written = figure("io", "wchar") - written
+    print(server.kind, usage)
+
+
 def _files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
@@ -159,33 +196,46 @@ def running(kind, folder, *, atomic_requests=True, **settings):
         "TEST_SERVER_SETTINGS": json.dumps(settings),
         "TMPDIR": str(folder / "tmp"),
     }
-    # Whoever connects before the server is up waits, without a look at the clock.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(kind, listening.getsockname()[1], folder, env)
-        server.manage("create_database")
-        try:
-            with _started(server, listening.fileno()):
-                yield server
-        finally:
-            server.manage("drop_database")
+    server = Server(kind, folder, env)
+    server.manage("create_database")
+    try:
+        with _started(server):
+            yield server
+    finally:
+        server.manage("drop_database")
 
 
 @contextmanager
-def _started(server, number):
-    with (server.folder / "log").open("w") as log:
+def another(server):
+    """Run one more server, with the same database and settings; yield it."""
+    folder = server.folder / "another"
+    folder.mkdir()
+    with _started(replace(server, folder=folder)) as machine:
+        yield machine
+
+
+@contextmanager
+def _started(server):
+    # Whoever connects before the server is up waits, without a look at the clock.
+    with (
+        (server.folder / "log").open("w") as log,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        server.port = listening.getsockname()[1]
+        command = COMMANDS[server.kind].format(listening.fileno())
         server.process = subprocess.Popen(
-            [sys.executable, "-m", *COMMANDS[server.kind].format(number).split()],
+            [sys.executable, "-m", *command.split()],
             cwd=server.folder,
             env=server.env,
-            pass_fds=[number],
+            pass_fds=[listening.fileno()],
             stderr=log,
             stdout=log,
         )
-    try:
-        yield
-    finally:
-        server.process.terminate()
-        server.process.wait(timeout=20)
+        try:
+            yield server
+        finally:
+            server.process.terminate()
+            server.process.wait(timeout=20)
 
 
 def _databases(folder, atomic_requests):

@@ -1,19 +1,17 @@
 """Bodies that are cut, malformed, slow or too large, sent to real servers."""
 
-import re
 import socket
 import struct
 import time
 from base64 import b64encode
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from tests.clients import MULTIPART, NEEDS, URL, form, part
-from tests.servers import Answer, Client, running
+from tests.servers import KILOBYTE, Answer, Client, eventually, metered, running
 
 pytestmark = [
     pytest.mark.server,
@@ -22,7 +20,6 @@ pytestmark = [
     ),
 ]
 
-KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE
 LIMITS = {
     "DATA_UPLOAD_MAX_MEMORY_SIZE": 10_000,
@@ -91,40 +88,6 @@ def unharmed(server):
     assert kept(client)
     assert usage.memory < 8 * MEGABYTE
     assert "Traceback" not in server.log()
-
-
-def eventually(condition):
-    """Wait until ``condition`` holds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-@dataclass
-class Usage:
-    """What a worker takes, in bytes."""
-
-    memory: int = 0
-    written: int = 0
-
-
-@contextmanager
-def metered(server):
-    """Measure how far the worker's memory grows meanwhile, and what it writes."""
-
-    def figure(file, name):
-        text = Path(f"/proc/{server.worker}/{file}").read_text()
-        return int(re.search(rf"{name}:\s+(\d+)", text)[1])
-
-    # From here on, the peak of its memory is a new one. See proc_pid_clear_refs(5).
-    Path(f"/proc/{server.worker}/clear_refs").write_text("5")
-    resident, written = figure("status", "VmRSS"), figure("io", "wchar")
-    usage = Usage()
-    yield usage
-    usage.memory = (figure("status", "VmHWM") - resident) * KILOBYTE
-    usage.written = figure("io", "wchar") - written
-    print(server.kind, usage)
 
 
 def large(megabytes, *parts):
