@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http import HTTPStatus
+from io import UnsupportedOperation
 from typing import Any
 from urllib.parse import quote
 
@@ -98,10 +99,7 @@ def _from_storage(
 ) -> HttpResponseBase:
     with ExitStack() as stack:
         file = stack.enter_context(closing(_open(attachment)))
-        # The storage may tell the size of what it has compressed, or none.
-        size = attachment.size
-        if not s3.is_compressed(file):
-            size = getattr(file, "size", size)
+        size = _size(attachment, file)
         has_ranges = s3.is_object(file) or file.seekable()
         wanted = _wanted_range(request, size, etag, modified) if has_ranges else None
         response: HttpResponseBase
@@ -129,6 +127,14 @@ def _from_storage(
 
 def _open(attachment: Attachment) -> Any:
     return attachment.file.storage.open(str(attachment.file))
+
+
+def _size(attachment: Attachment, file: Any) -> int:
+    with suppress(AttributeError, UnsupportedOperation):
+        if not s3.is_compressed(file):
+            return int(file.size)
+    # The file itself tells none, or that of something else.
+    return attachment.size
 
 
 def _body(attachment: Attachment, file: Any, part: range, size: int) -> Part:

@@ -1,12 +1,15 @@
 """Downloads: headers, names, conditions, ranges, streaming, offload."""
 
+import io
 import logging
+import os
 import shutil
 from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.signals import request_finished
@@ -218,6 +221,7 @@ RANGES = {
     "bytes=9-9": "9-9",
     "bytes=9-": "9-9",
     "bytes=5-99": "5-9",
+    "Bytes=5-6": "5-6",
     f"bytes=5-{HUGE}": "5-9",
     "bytes=0-": "0-9",
     "bytes=00003-00004": "3-4",
@@ -513,6 +517,128 @@ async def blocks(response):
             yield block
 
 
+class Stream(io.BytesIO):
+    """What can be read once, from its beginning."""
+
+    def seekable(self):
+        return False
+
+    def tell(self):
+        raise io.UnsupportedOperation
+
+
+class Remote(FileSystemStorage):
+    """Opens files that can neither seek nor tell their size."""
+
+    def _open(self, name, mode="rb"):
+        with super()._open(name, mode) as file:
+            return File(Stream(file.read()))
+
+
+class TestFileThatCannotSeek:
+    @pytest.fixture(autouse=True)
+    def remote(self, settings):
+        remote = {"BACKEND": f"{__name__}.Remote"}
+        settings.STORAGES = {**settings.STORAGES, "session_attachments": remote}
+
+    @pytest.mark.parametrize("wanted", ["", "bytes=2-4", "bytes=99-"])
+    def test_it_comes_whole(self, client, spam, wanted):
+        response = download(client, Range=wanted)
+
+        assert response.status_code == 200
+        assert content(response) == DIGITS
+        assert response.headers["Content-Length"] == "10"
+        assert response.headers["Accept-Ranges"] == "none"
+        assert "Content-Range" not in response.headers
+
+    def test_head_says_so(self, client, spam):
+        response = client.head(SPAM)
+
+        assert response.headers["Content-Length"] == "10"
+        assert response.headers["Accept-Ranges"] == "none"
+
+
+LARGE = f"{URL}large.bin/"
+
+
+@pytest.fixture
+def large(client):
+    """Store ``large.bin``, of 600,000 bytes; return its row."""
+    upload(client, {"large.bin": bytes(600_000)})
+    return Attachment.objects.get()
+
+
+def shorten(attachment):
+    os.truncate(attachment.file.path, 300_000)
+
+
+class TestFileThatBecomesShorter:
+    @pytest.mark.parametrize("wanted", ["", "bytes=100-599099"])
+    def test_download_breaks_off(self, client, large, wanted):
+        response = download(client, LARGE, Range=wanted)
+        shorten(large)
+
+        with pytest.raises(
+            EOFError, match=f"attachment {large.pk} ends (300000|299100)"
+        ):
+            content(response)
+
+    def test_log_tells_what_sendfile_does_not(self, client, large, caplog):
+        response = download(client, LARGE)
+        shorten(large)
+        close(response)
+
+        (record,) = caplog.records
+        assert record.levelname == "ERROR"
+        assert f"attachment {large.pk} " in record.getMessage()
+
+    def test_what_is_whole_is_not_logged(self, client, large, caplog):
+        close(download(client, LARGE))
+
+        assert caplog.records == []
+
+
+class TestMiddleware:
+    """GZipMiddleware compresses streams; ConditionalGetMiddleware compares ETags."""
+
+    @pytest.fixture(autouse=True)
+    def compressing(self, settings):
+        settings.MIDDLEWARE = [
+            "django.middleware.gzip.GZipMiddleware",
+            "django.middleware.http.ConditionalGetMiddleware",
+            *settings.MIDDLEWARE,
+        ]
+
+    @pytest.mark.parametrize(
+        ("wanted", "length"), [("", "600000"), ("bytes=100-599000", "598901")]
+    )
+    def test_download_is_not_compressed(self, client, large, wanted, length):
+        response = download(client, LARGE, Accept_Encoding="gzip", Range=wanted)
+
+        assert content(response) == bytes(int(length))
+        assert response.headers["Content-Length"] == length
+        assert "Content-Encoding" not in response.headers
+
+    def test_etag_stays_strong(self, client, large):
+        gzip = {"Accept_Encoding": "gzip"}
+        response = download(client, LARGE, **gzip)
+        content(response)
+        etag = response.headers["ETag"]
+
+        part = download(client, LARGE, **gzip, Range="bytes=0-9", If_Range=etag)
+
+        assert content(part) == bytes(10)
+        assert part.headers["ETag"] == etag
+        assert download(client, LARGE, **gzip, If_None_Match=etag).status_code == 304
+
+    def test_list_is_compressed(self, client):
+        upload(client, {f"{number}.txt": b"" for number in range(9)})
+
+        response = client.get(URL, headers={"Accept-Encoding": "gzip"})
+
+        assert response.headers["Content-Encoding"] == "gzip"
+
+
 class TestAsgi:
     @pytest.fixture(autouse=True)
     def cookies(self, client, async_client):
@@ -561,6 +687,24 @@ class TestAsgi:
 
         self.fetch(async_client, **headers)
 
+        (file,) = files
+        assert file.closed
+
+    @pytest.mark.parametrize("headers", [{}, {"range": "bytes=100-599099"}])
+    def test_file_is_closed_that_becomes_shorter(
+        self, async_client, settings, large, headers
+    ):
+        files = opened(settings)
+
+        async def fetch():
+            response = await async_client.get(LARGE, headers=headers)
+            shorten(large)
+            return [part async for part in blocks(response)]
+
+        with pytest.raises(EOFError, match=f"attachment {large.pk} ends "):
+            async_to_sync(fetch)()
+
+        # Django does not close a response whose reading fails.
         (file,) = files
         assert file.closed
 
