@@ -7,11 +7,11 @@ import logging
 import re
 from contextlib import ExitStack, closing, suppress
 from http import HTTPStatus
-from io import UnsupportedOperation
+from io import BufferedReader, UnsupportedOperation
 from typing import Any
 from urllib.parse import quote
 
-from django.core.exceptions import SuspiciousFileOperation
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -37,7 +37,7 @@ MISSING = (
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
-    SuspiciousFileOperation,
+    SuspiciousOperation,
 )
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,8 @@ def _from_storage(
 
 
 def _open(attachment: Attachment) -> Any:
+    if not attachment.file:
+        raise FileNotFoundError("It has no name.")
     return attachment.file.storage.open(str(attachment.file))
 
 
@@ -139,13 +141,22 @@ def _size(attachment: Attachment, file: Any) -> int:
 
 def _body(attachment: Attachment, file: Any, part: range, size: int) -> Part:
     whose = f"attachment {attachment.pk}"
-    if s3.is_object(file):
+    if s3.is_object(file) and not s3.is_compressed(file):
         file = s3.open_part(file, attachment.file.storage, part)
-    elif len(part) == size:
+    elif len(part) == size and _is_local(file):
         return WholeFile(file, size, whose)
     else:
         file.seek(part.start)
     return Part(file, len(part), whose)
+
+
+def _is_local(file: Any) -> bool:
+    """Whether ``file`` is one of the operating system's, with nothing in between.
+
+    Another one may be fetched when it is asked, and its number be that of something
+    compressed.
+    """
+    return isinstance(vars(file).get("file"), BufferedReader)
 
 
 def _stream(request: HttpRequest, body: Part, mimetype: str) -> HttpResponseBase:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.files.storage import Storage
+from django.core.files.storage import Storage, default_storage
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -40,7 +40,9 @@ class StoredFileField(models.FileField):
     @property
     def storage(self) -> Storage:
         """The storage that holds attachments now."""
-        return attachment_storage()
+        # FileField's constructor looks, too. A host's storage may import models, which
+        # are not there yet.
+        return attachment_storage() if hasattr(self, "upload_to") else default_storage
 
     @storage.setter
     def storage(self, value: Storage) -> None:

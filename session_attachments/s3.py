@@ -23,13 +23,13 @@ READ_PARAMETERS = {
 
 
 def is_object(file: Any) -> bool:
-    """Whether ``file`` is an object of S3, to be had as it is."""
-    return getattr(getattr(file, "obj", None), "content_encoding", "") is None
+    """Whether ``file`` is an object of S3."""
+    return hasattr(getattr(file, "obj", None), "content_encoding")
 
 
 def is_compressed(file: Any) -> bool:
     """Whether ``file`` is an object that the storage compresses and decompresses."""
-    return bool(getattr(getattr(file, "obj", None), "content_encoding", None))
+    return is_object(file) and file.obj.content_encoding is not None
 
 
 def is_missing(error: Exception) -> bool:
@@ -67,16 +67,15 @@ def can_delete_many(storage: Any) -> bool:
 
 
 def delete_many(storage: Any, names: list[str]) -> Iterator[tuple[str, Exception]]:
-    """Delete stored files, 1,000 in a request; yield those that stay, and why.
+    """Delete up to BATCH stored files in one request; yield those that stay, and why.
 
     ``names`` are of plain words and slashes: they are not looked at.
     """
     keys = {posixpath.join(storage.location, name): name for name in names}
-    for start in range(0, len(names), BATCH):
-        batch = [{"Key": key} for key in [*keys][start : start + BATCH]]
-        answer = storage.bucket.delete_objects(Delete={"Objects": batch, "Quiet": True})
-        for error in answer.get("Errors", []):
-            yield keys[error["Key"]], OSError(f"{error['Code']}: {error['Message']}")
+    objects = [{"Key": key} for key in keys]
+    answer = storage.bucket.delete_objects(Delete={"Objects": objects, "Quiet": True})
+    for error in answer.get("Errors", []):
+        yield keys[error["Key"]], OSError(f"{error['Code']}: {error['Message']}")
 
 
 def _status(error: Exception) -> int | None:

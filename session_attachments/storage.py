@@ -70,20 +70,29 @@ def delete_many(names: list[str]) -> dict[str, Exception]:
     and the command finds the file again. A file that is not there is no failure.
     """
     storage = attachment_storage()
-    own = [name for name in names if OWN.fullmatch(name)]
     failures: dict[str, Exception] = {}
-    done: list[str] = []
+    for start in range(0, len(names), s3.BATCH):
+        failures |= _delete_batch(storage, names[start : start + s3.BATCH])
+    for name, failure in failures.items():
+        logger.error("The stored file %r could not be deleted.", name, exc_info=failure)
+    return failures
+
+
+def _delete_batch(storage: Storage, names: list[str]) -> dict[str, Exception]:
+    together = [name for name in names if OWN.fullmatch(name)]
+    failures: dict[str, Exception] = {}
     try:
-        if len(own) > 1 and s3.can_delete_many(storage):
-            failures, done = dict(s3.delete_many(storage, own)), own
+        if len(together) > 1 and s3.can_delete_many(storage):
+            failures = dict(s3.delete_many(storage, together))
+        else:
+            together = []
     except Exception as error:
-        if not s3.is_refused(error):
-            failures, done = dict.fromkeys(own, error), own
-    for name in set(names).difference(done):
+        if s3.is_refused(error):
+            together = []
+        failures = dict.fromkeys(together, error)
+    for name in set(names).difference(together):
         try:
             storage.delete(name)
         except Exception as error:
             failures[name] = error
-    for name, failure in failures.items():
-        logger.error("The stored file %r could not be deleted.", name, exc_info=failure)
     return failures
