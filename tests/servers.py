@@ -7,13 +7,14 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from http.client import HTTPResponse
 from pathlib import Path
@@ -21,16 +22,44 @@ from pathlib import Path
 from django.core.exceptions import ValidationError
 from django.core.files.uploadhandler import FileUploadHandler
 from django.db import connection, connections
+from django.utils.datastructures import CaseInsensitiveMapping
 
 from tests import settings as tests_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{} tests.servers:wsgi()"
+GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{fd} tests.servers:wsgi()"
+GRANIAN = "granian --port={port} --factory --interface"
 COMMANDS = {
     "gunicorn": f"{GUNICORN} --worker-class=gthread --threads=4",
     "gunicorn processes": f"{GUNICORN} --workers=4",
-    "uvicorn": "uvicorn --fd={} --lifespan=off --factory tests.servers:asgi",
+    "gunicorn sync": GUNICORN,
+    "uvicorn": "uvicorn --fd={fd} --lifespan=off --factory tests.servers:asgi",
+    "granian wsgi": f"{GRANIAN}=wsgi --blocking-threads=4 tests.servers:wsgi",
+    "granian asgi": f"{GRANIAN}=asgi tests.servers:asgi",
+    "runserver": "tests.servers runserver --noreload {port}",
 }
+# A user's PATH lacks Debian's daemons.
+NGINX = shutil.which("nginx", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
+# All that it writes goes into its own folder. Started by root, its workers would run
+# as another user, who may not read what belongs to the tests.
+NGINX_CONF = """
+daemon off;
+user root;
+pid pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    fastcgi_temp_path fastcgi;
+    proxy_temp_path proxy;
+    scgi_temp_path scgi;
+    uwsgi_temp_path uwsgi;
+    server {{
+        listen 127.0.0.1:{port};
+        {locations}
+    }}
+}}
+"""
 KILOBYTE = 1024
 TOKEN = "a" * 32
 
@@ -44,13 +73,14 @@ class Server:
     env: dict = field(repr=False)
     port: int = 0
     process: subprocess.Popen | None = None
+    output: Path | None = None
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     def workers(self):
-        """Return the ids of gunicorn's worker processes."""
+        """Return the ids of gunicorn's or granian's worker processes."""
         pid = self.process.pid
         return [int(p) for p in _read(f"/proc/{pid}/task/{pid}/children").split()]
 
@@ -96,7 +126,7 @@ class Server:
 
     def log(self):
         """Return what the server has printed."""
-        return _read(self.folder / "log")
+        return self.output.read_text()
 
     def temporary(self):
         """Return the names of all temporary files."""
@@ -107,9 +137,15 @@ class Server:
 
         gunicorn's workers keep one for themselves.
         """
+        return [path for path in self._opened("tmp") if "wgunicorn" not in path]
+
+    def open_stored(self):
+        """Return the paths of the stored files that are open."""
+        return self._opened("media")
+
+    def _opened(self, name):
         opened = map(os.path.realpath, Path(f"/proc/{self.worker}/fd").iterdir())
-        folder = str(self.folder / "tmp")
-        return [p for p in opened if p.startswith(folder) and "wgunicorn" not in p]
+        return [path for path in opened if path.startswith(str(self.folder / name))]
 
 
 @contextmanager
@@ -131,9 +167,9 @@ def going_on(*works):
         result.result()
 
 
-def eventually(condition):
+def eventually(condition, seconds=10):
     """Wait until ``condition`` holds."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -206,36 +242,77 @@ def running(kind, folder, *, atomic_requests=True, **settings):
 
 
 @contextmanager
-def another(server):
-    """Run one more server, with the same database and settings; yield it."""
-    folder = server.folder / "another"
-    folder.mkdir()
-    with _started(replace(server, folder=folder)) as machine:
+def another(server, kind=None, **settings):
+    """Run one more server, with the same database and files; yield it.
+
+    It may be one of another ``kind``, and have other ``settings``.
+    """
+    settings = {**json.loads(server.env["TEST_SERVER_SETTINGS"]), **settings}
+    env = {**server.env, "TEST_SERVER_SETTINGS": json.dumps(settings)}
+    kind = kind or server.kind
+    with _started(replace(server, kind=kind, env=env)) as machine:
         yield machine
 
 
 @contextmanager
 def _started(server):
-    # Whoever connects before the server is up waits, without a look at the clock.
-    with (
-        (server.folder / "log").open("w") as log,
-        socket.create_server(("127.0.0.1", 0)) as listening,
-    ):
-        server.port = listening.getsockname()[1]
-        command = COMMANDS[server.kind].format(listening.fileno())
-        server.process = subprocess.Popen(
-            [sys.executable, "-m", *command.split()],
-            cwd=server.folder,
-            env=server.env,
-            pass_fds=[listening.fileno()],
-            stderr=log,
-            stdout=log,
-        )
-        try:
+    with _reserved() as reserved:
+        server.port = reserved.getsockname()[1]
+        server.output = server.folder / f"log-{server.port}"
+        command = COMMANDS[server.kind]
+        if "{fd}" in command:
+            # Whoever connects before the server is up waits.
+            reserved.listen()
+        command = command.format(fd=reserved.fileno(), port=server.port)
+        command = [sys.executable, "-m", *command.split()]
+        options = {"cwd": server.folder, "env": server.env}
+        with _listening(
+            command, server, pass_fds=[reserved.fileno()], **options
+        ) as server.process:
             yield server
+
+
+@contextmanager
+def behind_nginx(server, locations):
+    """Put nginx, with these ``locations``, before a server; yield both as one."""
+    with _reserved() as reserved:
+        port = reserved.getsockname()[1]
+        folder = server.folder / f"nginx-{port}"
+        folder.mkdir()
+        conf = NGINX_CONF.format(port=port, locations=locations)
+        (folder / "nginx.conf").write_text(conf)
+        command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf"]
+        both = replace(server, port=port)
+        with _listening(command, replace(both, output=folder / "log")):
+            yield both
+
+
+@contextmanager
+def _reserved():
+    """Yield a socket whose port nobody gets but who asks for it with SO_REUSEADDR."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved
+
+
+@contextmanager
+def _listening(command, server, **options):
+    """Run a server's process, from when it listens until the block ends; yield it."""
+
+    def listens():
+        assert process.poll() is None, server.log()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", server.port)) == 0
+
+    with server.output.open("w") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log, **options)
+        try:
+            eventually(listens, 60)
+            yield process
         finally:
-            server.process.terminate()
-            server.process.wait(timeout=20)
+            process.terminate()
+            process.wait(timeout=20)
 
 
 def _databases(folder, atomic_requests):
@@ -257,6 +334,7 @@ class Client:
 
     server: Server
     cookies: dict = field(default_factory=lambda: {"csrftoken": TOKEN})
+    kept: socket.socket | None = None
 
     def request(self, method, url, *body, cut=False, **headers):
         """Send a request and return the answer, or None if there is none.
@@ -264,13 +342,20 @@ class Client:
         ``body`` are its chunks, ``headers`` are written with underscores. With
         ``cut`` the client stops sending before its end.
         """
-        with self.connect() as connection:
+        with nullcontext(self.kept) if self.kept else self.connect() as connection:
             self.send(connection, method, url, *body, **headers)
             if cut:
                 connection.shutdown(socket.SHUT_WR)
             if not connection.recv(1, socket.MSG_PEEK):
                 return None
             return Answer.read(connection, method)
+
+    @contextmanager
+    def keep_alive(self):
+        """Send all requests through one connection, until the block ends."""
+        with self.connect() as self.kept:
+            yield
+        self.kept = None
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.server.port), timeout=30)
@@ -279,7 +364,7 @@ class Client:
         """Send a request."""
         headers = {
             "Host": "127.0.0.1",
-            "Connection": "close",
+            "Connection": "keep-alive" if self.kept else "close",
             "Cookie": "; ".join(
                 f"{name}={text}" for name, text in self.cookies.items()
             ),
@@ -287,7 +372,9 @@ class Client:
             **{name.replace("_", "-"): text for name, text in headers.items()},
         }
         lines = [f"{method} {url} HTTP/1.1", *(f"{n}: {t}" for n, t in headers.items())]
-        for chunk in ("\r\n".join([*lines, "", ""]).encode(), *body):
+        # In one piece with the body: a server may answer, and close, after the first.
+        start = "\r\n".join([*lines, "", ""]).encode() + b"".join(body[:1])
+        for chunk in (start, *body[1:]):
             connection.sendall(chunk)
 
     def get(self, url):
@@ -308,9 +395,8 @@ class Client:
         """POST a body whose length is not announced."""
         blocks = [body[i : i + 50_000] for i in range(0, len(body), 50_000)]
         chunks = [b"%x\r\n%s\r\n" % (len(block), block) for block in [*blocks, b""]]
-        return self.request(
-            "POST", url, *chunks, Content_Type=type_, Transfer_Encoding="chunked"
-        )
+        headers = {"Content_Type": type_, "Transfer_Encoding": "chunked"}
+        return self.request("POST", url, b"".join(chunks), **headers)
 
 
 @dataclass
@@ -318,7 +404,7 @@ class Answer:
     """What a server has answered."""
 
     status: int
-    headers: dict
+    headers: CaseInsensitiveMapping
     content: bytes
 
     @classmethod
@@ -326,7 +412,8 @@ class Answer:
         """Read an answer to its end."""
         with HTTPResponse(connection, method=method) as response:
             response.begin()
-            return cls(response.status, dict(response.getheaders()), response.read())
+            headers = CaseInsensitiveMapping(response.getheaders())
+            return cls(response.status, headers, response.read())
 
     def json(self):
         return json.loads(self.content)

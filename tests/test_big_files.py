@@ -31,6 +31,7 @@ from tests.servers import KILOBYTE, Client, eventually, running
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not Path("/proc/self/io").exists(), reason="needs Linux's /proc"
     ),

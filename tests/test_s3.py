@@ -753,6 +753,7 @@ class TestDownloadFails:
 TEXT = b"spam, egg and spam\n" * 20_000
 
 
+@pytest.mark.slow
 # django-storages forgets to close what it decompresses.
 @pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile.__del__")
 class TestCompressed:
