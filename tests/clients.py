@@ -8,6 +8,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from session_attachments.content import libmagic_fault
+from tests.servers import NGINX
 
 # For tests of types that only the content tells.
 needs_libmagic = pytest.mark.skipif(bool(libmagic_fault()), reason="needs libmagic")
@@ -17,6 +18,7 @@ NEEDS = {
     program: pytest.mark.skipif(find_spec(program) is None, reason=f"needs {program}")
     for program in ("gunicorn", "uvicorn")
 }
+needs_nginx = pytest.mark.skipif(not NGINX, reason="needs nginx")
 
 URL = "/attachments/foo/"
 MULTIPART = "multipart/form-data; boundary=limit"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import MULTIPART, NEEDS, URL, form, part
+from tests.clients import MULTIPART, NEEDS, URL, form, needs_nginx, part
 from tests.servers import (
     KILOBYTE,
-    NGINX,
     Client,
     another,
     behind_nginx,
@@ -21,13 +20,13 @@ from tests.servers import (
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not Path("/proc/self/fd").exists(), reason="needs Linux's /proc"
     ),
 ]
 
 needs_granian = pytest.mark.skipif(not find_spec("granian"), reason="needs granian")
-needs_nginx = pytest.mark.skipif(not NGINX, reason="needs nginx")
 
 # Kinds of servers; and some behind an nginx which reads requests and answers to their
 # end before it hands them on, or hands on what it has.
