@@ -1,0 +1,110 @@
+"""What is done inside a project, below HTTP, by a process of its own.
+
+Its commands are ``prepare``, ``fill NUMBER`` and ``count``.
+"""
+
+import json
+import sys
+from datetime import timedelta
+
+import django
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+
+SESSIONS = 8
+BATCH = 500
+
+
+def prepare():
+    """Make the tables, the folder and some sessions; print the sessions' keys."""
+    from django.contrib.sessions.backends.db import SessionStore
+
+    settings.MEDIA_ROOT.joinpath("temporary").mkdir(parents=True)
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    sessions = [SessionStore() for _ in range(SESSIONS)]
+    for session in sessions:
+        session["visits"] = 1
+        session.save()
+    return [session.session_key for session in sessions]
+
+
+def fill(number):
+    """Store so many outdated attachments of 1 KB, ten in a bundle."""
+    (model,) = (m for m in apps.get_models() if m.__name__ == "Attachment")
+    created = timezone.now() - timedelta(days=10)
+    day = f"session_attachments/{created:%Y-%m-%d}"
+    folder = settings.MEDIA_ROOT / day
+    folder.mkdir(parents=True, exist_ok=True)
+    for first in range(0, int(number), BATCH):
+        batch = range(first, min(first + BATCH, int(number)))
+        for n in batch:
+            (folder / f"{n:032x}").write_bytes(bytes(1024))
+        model.objects.bulk_create(
+            model(
+                created=created,
+                session_id=f"session{n // 100}",
+                bundle=f"bundle{n // 10}",
+                file=f"{day}/{n:032x}",
+                filename=f"{n}.bin",
+                size=1024,
+                mimetype="application/octet-stream",
+            )
+            for n in batch
+        )
+
+
+def count():
+    """Return what an upload and a list cost the app, of one and of 100 files."""
+    from django.core.files.uploadedfile import SimpleUploadedFile
+    from django.db import connection
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext, override_settings
+
+    from tests.benchmarks.client import PNG, TEXT
+    from tests.storages import Calls
+
+    calls = Calls()
+    watched = {"BACKEND": "tests.storages.WatchedStorage", "OPTIONS": {"watch": calls}}
+    storages = {**settings.STORAGES, "session_attachments": watched}
+    client = Client(HTTP_HOST="localhost")
+
+    def cost(method, bundle, form=None):
+        calls.clear()
+        with CaptureQueriesContext(connection) as queries:
+            response = method(f"/attachments/{bundle}/", form)
+        assert response.status_code == 200
+        sql = [query["sql"] for query in queries]
+        saves = ('INSERT INTO "django_session"', 'UPDATE "django_session"')
+        return {
+            "statements": len(sql),
+            "session saves": sum(statement.startswith(saves) for statement in sql),
+            "storage calls": len(calls),
+            "sql": [statement[:60] for statement in sql],
+        }
+
+    def form(number, content, name):
+        return {
+            f"file{n}": SimpleUploadedFile(f"{n}-{name}", content)
+            for n in range(number)
+        }
+
+    costs = {}
+    with override_settings(STORAGES=storages):
+        client.get("/attachments/new/")
+        client.post("/attachments/new/", form(1, PNG, "a.png"))
+        for number in (1, 100):
+            for content, name in ((PNG, "a.png"), (TEXT, "a.txt")):
+                files = f"{number} {name}"
+                new = form(number, content, name)
+                costs[f"upload of {files}"] = cost(client.post, files, new)
+            costs[f"list of {number}"] = cost(client.get, files)
+    return costs
+
+
+if __name__ == "__main__":
+    django.setup()
+    command, *arguments = sys.argv[1:]
+    commands = {"prepare": prepare, "fill": fill, "count": count}
+    print(json.dumps(commands[command](*arguments)))

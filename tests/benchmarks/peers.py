@@ -1,0 +1,101 @@
+"""How each project is spoken to: the floor and the app alike, and three peers."""
+
+from base64 import b64encode
+
+from tests.benchmarks.client import part
+
+# What django-file-form's script sends at once.
+FILE_FORM_CHUNK = 5 * 512 * 1024
+
+
+class Attachments:
+    """The app; and the floor, which has the same URLs."""
+
+    @staticmethod
+    def upload(connection, name, *content, bundle="foo"):
+        """Upload one file, whose content is in blocks."""
+        connection.post_form(f"/attachments/{bundle}/", part(name, *content))
+
+    @staticmethod
+    def download(connection, name, bundle="foo"):
+        """Download one file."""
+        return connection.request("GET", f"/attachments/{bundle}/{name}/")
+
+
+class FilePond:
+    """django-drf-filepond: temporary uploads, one a request."""
+
+    @staticmethod
+    def upload(connection, name, *content, bundle=""):
+        """Upload one file; there are no bundles."""
+        connection.post_form(
+            "/filepond/process/", part(name, *content, field="filepond")
+        )
+
+
+class FileForm:
+    """django-file-form: temporary uploads by tus, two requests or more a file."""
+
+    @staticmethod
+    def upload(connection, name, *content, bundle=""):
+        """Announce one file, then send it in chunks; there are no bundles."""
+        size = sum(map(len, content))
+        metadata = {"filename": name, "fieldName": "file", "formId": "form"}
+        pairs = [f"{k} {b64encode(v.encode()).decode()}" for k, v in metadata.items()]
+        announced = connection.request(
+            "POST",
+            "/form/upload/",
+            b"",
+            status=201,
+            Tus_Resumable="1.0.0",
+            Upload_Length=size,
+            Upload_Metadata=",".join(pairs),
+        )
+        offset = 0
+        for chunk in chunks(content, FILE_FORM_CHUNK):
+            connection.request(
+                "PATCH",
+                announced.headers["location"],
+                *chunk,
+                status=204,
+                Tus_Resumable="1.0.0",
+                Upload_Offset=offset,
+                Content_Type="application/offset+octet-stream",
+            )
+            offset += sum(map(len, chunk))
+
+
+class PrivateStorage:
+    """django-private-storage: downloads of what is stored already."""
+
+    @staticmethod
+    def download(connection, name, bundle=""):
+        """Download one file; there are no bundles."""
+        return connection.request("GET", f"/private/{name}")
+
+
+def chunks(blocks, size):
+    """Yield lists of ``blocks``, cut so that each has ``size`` bytes together."""
+    chunk, room = [], size
+    for block in map(memoryview, blocks):
+        while block:
+            head, block = block[:room], block[room:]
+            chunk.append(head)
+            room -= len(head)
+            if not room:
+                yield chunk
+                chunk, room = [], size
+    if chunk:
+        yield chunk
+
+
+DIALECTS = {
+    "floor": Attachments,
+    "app": Attachments,
+    "drf-filepond": FilePond,
+    "file-form": FileForm,
+    "private-storage": PrivateStorage,
+}
+UPLOADING = ["floor", "app", "drf-filepond", "file-form"]
+DOWNLOADING = ["floor", "app", "private-storage"]
+OURS = ["floor", "app"]
