@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
 from django.core.files import File
-from django.db import router
+from django.db import IntegrityError, connections
 from django.db.models import ProtectedError, RestrictedError
 
 from . import content, storage
@@ -27,9 +28,9 @@ from .exceptions import (
     SessionTooLarge,
     TooManyFiles,
 )
-from .models import Attachment, AttachmentQuerySet, Lock, Removal
+from .models import Attachment, AttachmentQuerySet, Listed, Lock, Removal
 from .sessions import ensure_filing_key, filing_key
-from .transactions import in_transaction, is_conflict
+from .transactions import ATTEMPTS, in_transaction, is_conflict
 
 MAX_BUNDLE_ID = 256
 MAX_NAME = 255
@@ -100,7 +101,11 @@ class Bundle:
 
     def list(self) -> Attachments:
         """Return the attachments, sorted by name (by code point)."""
-        return list(self._attachments())
+        return list(self._attachments().order_by("filename"))
+
+    def listing(self) -> Iterable[Listed]:
+        """Return what a list shows of each attachment, sorted by name."""
+        return self._attachments().order_by("filename").listed()
 
     def start_session(self) -> None:
         """Give a client without a session one, so that later uploads share it."""
@@ -108,10 +113,10 @@ class Bundle:
 
     def get(self, name: str) -> Attachment:
         """Return the attachment called ``name``; raises AttachmentNotFound."""
-        attachment = self._named(name).first()
-        if attachment is None:
-            raise AttachmentNotFound(name=name)
-        return attachment
+        try:
+            return self._named(name).get()
+        except Attachment.DoesNotExist as error:
+            raise AttachmentNotFound(name=name) from error
 
     def add(self, *files: File[Any]) -> Attachments:
         """Store ``files``, all or none; return the new attachments, sorted by name.
@@ -154,58 +159,83 @@ class Bundle:
         """
         return _remove(self._attachments())
 
-    def _attachments(self) -> AttachmentQuerySet:
-        key = filing_key(self.session)
+    def _attachments(self, **fields: str) -> AttachmentQuerySet:
         rows: AttachmentQuerySet = Attachment.objects.all()
+        key = filing_key(self.session)
         if key is None or not _is_plain(self.bundle_id, MAX_BUNDLE_ID):
             return rows.none()
-        return rows.in_session(key).in_bundle(self.bundle_id)
+        return rows.filter(session_id=key, bundle=self.bundle_id, **fields)
 
     def _named(self, name: str) -> AttachmentQuerySet:
         # Not check_name(): rows of 0.2 may be called what is refused today.
         if not _is_storable(name):
-            return self._attachments().none()
-        return self._attachments().filter(filename=normalize(name))
+            return Attachment.objects.none()
+        return self._attachments(filename=normalize(name))
 
     def _store(
         self, attachments: Attachments, files: Iterable[File[Any]]
     ) -> Attachments:
-        using = router.db_for_write(Attachment)
-        replaced = False
+        rows: AttachmentQuerySet = Attachment.objects.for_write()
+        done = False
 
-        def replace() -> Attachments:
-            nonlocal replaced
-            replaced = False
-            stored = self._replace(attachments, using)
-            replaced = True
+        def store() -> Attachments:
+            nonlocal done
+            done = False
+            if replace:
+                self._make_room(rows, attachments)
+            stored = rows.store(attachments)
+            done = True
             return stored
 
         try:
             for attachment, file in zip(attachments, files, strict=True):
                 attachment.file = storage.save(file)
-            return in_transaction(using, replace)
+            replace = conf.has_quota or self._may_conflict(rows, attachments)
+            for _ in range(ATTEMPTS - 1):
+                # An insertion does not wait for the lock, and may come in between.
+                with suppress(IntegrityError):
+                    return in_transaction(rows.db, store)
+                replace = True
+            return in_transaction(rows.db, store)
         except BaseException as error:
-            # What fails after replace() is the commit, and nobody knows whether it
+            # What fails after store() is the commit, and nobody knows whether it
             # was done. Then the files stay: the command removes those without a row.
-            if not replaced or is_conflict(error):
+            if not done or is_conflict(error):
                 storage.delete_many([str(row.file) for row in attachments if row.file])
             raise
 
-    def _replace(self, attachments: Attachments, using: str) -> Attachments:
-        session = Attachment.objects.using(using).in_session(attachments[0].session_id)
-        bundle = session.in_bundle(self.bundle_id)
-        names = [attachment.filename for attachment in attachments]
-        Lock.take(attachments[0].session_id, using)
-        _remove_unprotected(bundle.filter(filename__in=names))
+    def _may_conflict(self, rows: AttachmentQuerySet, attachments: Attachments) -> bool:
+        """Whether there is something to replace, so that an insertion would fail.
+
+        Asked of PostgreSQL only, which would log the failure, with all values.
+        """
+        return (
+            connections[rows.db].vendor == "postgresql"
+            and self._replaced(rows, attachments).exists()
+        )
+
+    def _replaced(
+        self, rows: AttachmentQuerySet, attachments: Attachments
+    ) -> AttachmentQuerySet:
+        return rows.filter(
+            session_id=attachments[0].session_id,
+            bundle=self.bundle_id,
+            filename__in=[attachment.filename for attachment in attachments],
+        )
+
+    def _make_room(self, rows: AttachmentQuerySet, attachments: Attachments) -> None:
+        """Remove what ``attachments`` replace; raise if they exceed a quota then."""
+        session_id = attachments[0].session_id
+        Lock.take(session_id, rows.db)
+        _remove_unprotected(self._replaced(rows, attachments), locked=True)
         if conf.has_quota:
-            totals = session.totals(self.bundle_id)
+            totals = rows.in_session(session_id).totals(self.bundle_id)
             added = sum(attachment.size for attachment in attachments)
             check_totals(
                 totals["files"] + len(attachments),
                 totals["bundle_size"] + added,
                 totals["session_size"] + added,
             )
-        return session.store(attachments)
 
 
 def _remove(rows: AttachmentQuerySet) -> int:
@@ -216,9 +246,9 @@ def _remove(rows: AttachmentQuerySet) -> int:
     return len(removal.attachments)
 
 
-def _remove_unprotected(rows: AttachmentQuerySet) -> Removal:
+def _remove_unprotected(rows: AttachmentQuerySet, *, locked: bool = False) -> Removal:
     try:
-        return rows.remove()
+        return rows.remove(locked=locked)
     except (ProtectedError, RestrictedError) as error:
         raise AttachmentProtected from error
 

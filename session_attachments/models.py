@@ -6,16 +6,18 @@ deletion) holds that very version of the attachment.
 """
 
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Self
+from typing import Any, Protocol, Self
 
 from django.db import connections, models, router, transaction
-from django.db.models.deletion import Collector
+from django.db.models.deletion import Collector, get_candidate_relations_to_delete
 from django.db.models.signals import post_delete, pre_delete
+from django.db.models.sql import DeleteQuery
 from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +25,9 @@ from django.utils.translation import gettext_lazy as _
 from . import storage
 from .fields import CodePointField, StoredFileField
 from .signals import attachment_removed, attachment_stored
+
+# SQLite's transaction modes that lock the whole database at once.
+LOCKING = {"IMMEDIATE", "EXCLUSIVE"}
 
 
 def cutoff(older_than: timedelta) -> datetime:
@@ -39,20 +44,43 @@ def cutoff(older_than: timedelta) -> datetime:
         raise ValueError("the age leaves the calendar") from error
 
 
+class Removed(Protocol):
+    """What is known of an attachment that went, or goes."""
+
+    pk: Any
+    file: Any
+    filename: str
+    size: int
+
+
 @dataclass
 class Removal:
-    """What a removal took away; ``failures`` are known once it is committed."""
+    """What a removal took away; ``failures`` are known once it is committed.
 
-    attachments: list["Attachment"] = field(default_factory=list)
-    failures: list[tuple["Attachment", Exception]] = field(default_factory=list)
+    The attachments are whole if somebody listens to ``attachment_removed``.
+    """
+
+    attachments: list[Removed] = field(default_factory=list)
+    failures: list[tuple[Removed, Exception]] = field(default_factory=list)
 
     def finish(self) -> None:
         """Delete the files, after commit; tell the host."""
-        failures = storage.delete_many([str(row.file) for row in self.attachments])
-        for attachment in self.attachments:
-            if error := failures.get(str(attachment.file)):
+        names = [str(attachment.file) for attachment in self.attachments]
+        failures = storage.delete_many(names)
+        for name, attachment in zip(names, self.attachments, strict=True):
+            if error := failures.get(name):
                 self.failures.append((attachment, error))
-            attachment_removed.send_robust(sender=Attachment, attachment=attachment)
+            if isinstance(attachment, Attachment):
+                attachment_removed.send_robust(sender=Attachment, attachment=attachment)
+
+
+class Listed(Protocol):
+    """What a list shows of an attachment."""
+
+    mimetype: str
+    size: int
+    filename: str
+    created: datetime
 
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
@@ -61,10 +89,6 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def in_session(self, session_id: str) -> Self:
         """Filter: filed under this session key."""
         return self.filter(session_id=session_id)
-
-    def in_bundle(self, bundle: str) -> Self:
-        """Filter: in the bundle of this id, sorted by name."""
-        return self.filter(bundle=bundle).order_by("filename")
 
     def outdated(self, older_than: timedelta) -> Self:
         """Filter: uploaded longer ago than that.
@@ -76,6 +100,14 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def for_write(self) -> Self:
         """Use the database to which the host's router sends writes."""
         return self.using(router.db_for_write(self.model))
+
+    def listed(self) -> Iterable[Listed]:
+        """Return what a list shows of each row, without more of the rows."""
+        return self.values_list("mimetype", "size", "filename", "created", named=True)
+
+    def briefly(self) -> Any:
+        """Return of each row what Removed has, and no more of it."""
+        return self.values_list("pk", "file", "filename", "size", named=True)
 
     def total_size(self) -> int:
         """Return the sum of the sizes in bytes."""
@@ -117,34 +149,58 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             )
         return stored
 
-    def remove(self, *, skip_locked: bool = False) -> Removal:
+    def remove(self, *, skip_locked: bool = False, locked: bool = False) -> Removal:
         """Delete these rows, in the caller's transaction, and their files after it.
 
-        With ``skip_locked`` rows that another transaction works on are left out
-        where the database can do that. Raises ProtectedError or RestrictedError if
-        the host's models say so; nothing is deleted then.
+        ``locked`` says that the caller has taken a Lock. With ``skip_locked`` rows
+        that another transaction works on are left out where the database can do
+        that. Raises ProtectedError or RestrictedError if the host's models say so;
+        nothing is deleted then.
         """
         removal = Removal()
-        rows = list(self._locked(skip_locked))
-        if not rows:
-            return removal
-        for row in rows:
-            row.removal = removal
+        if not (locked or connections[self.db].features.has_select_for_update):
+            # SQLite locks the whole database, at the first write.
+            Lock.take("", self.db)
+        rows = self._locked(skip_locked)
+        if _stands_alone():
+            removal.attachments = list(rows.briefly())
+            keys = [attachment.pk for attachment in removal.attachments]
+            DeleteQuery(Attachment).delete_batch(keys, self.db)
+        else:
+            rows._delete_with_dependents(removal)
+        if removal.attachments:
+            transaction.on_commit(removal.finish, using=self.db, robust=True)
+        return removal
+
+    def _delete_with_dependents(self, removal: Removal) -> None:
+        attachments = list(self)
+        for attachment in attachments:
+            attachment.removal = removal
         # Not self.delete(): that loads the rows once more, without their removal.
         collector = Collector(using=self.db, origin=self)
-        collector.collect(rows)
+        collector.collect(attachments)
         collector.delete()
-        transaction.on_commit(removal.finish, using=self.db, robust=True)
-        return removal
 
     def _locked(self, skip_locked: bool) -> Self:
         features = connections[self.db].features
-        if not features.has_select_for_update:
-            # SQLite locks the whole database, at the first write.
-            Lock.take("", self.db)
         return self.select_for_update(
             skip_locked=skip_locked and features.has_select_for_update_skip_locked
         )
+
+
+def _stands_alone() -> bool:
+    """Whether rows may go in one statement: nothing of the host's depends on them."""
+    options: Any = Attachment._meta
+    receivers = [
+        receiver
+        for signal in (pre_delete, post_delete)
+        for kind in signal._live_receivers(Attachment)
+        for receiver in kind
+    ]
+    relations = [*get_candidate_relations_to_delete(options), *options.private_fields]
+    return receivers == [load_deferred, finish_removal] and not (
+        relations or attachment_removed.has_listeners(Attachment)
+    )
 
 
 class Attachment(models.Model):
@@ -202,6 +258,9 @@ class Lock(models.Model):
     @staticmethod
     def take(session_id: str, using: str) -> None:
         """Hold the session's lock until the transaction ends."""
+        # SQLite may be locked from the transaction's beginning on.
+        if getattr(connections[using], "transaction_mode", None) in LOCKING:
+            return
         pk = zlib.crc32(session_id.encode()) % 256 + 1
         rows = Lock.objects.using(using)
         # An update locks the row on every database, and SQLite as a whole.
@@ -228,4 +287,7 @@ def finish_removal(instance: Attachment, using: str, **kwargs: object) -> None:
         transaction.on_commit(removal.finish, using=using, robust=True)
     # Django takes the primary key from the instance when all is deleted; a copy keeps
     # it for the host's receivers.
-    removal.attachments.append(copy(instance))
+    gone = copy(instance)
+    # Else the two would keep each other in memory.
+    gone.removal = None
+    removal.attachments.append(gone)

@@ -81,7 +81,9 @@ class _Run:
         """Remove the rows uploaded before ``limit``, in batches, with their files."""
         outdated = self.rows.filter(created__lt=limit)
         last = 0
-        while batch := list(outdated.filter(pk__gt=last).order_by("pk")[:BATCH]):
+        while batch := list(
+            outdated.filter(pk__gt=last).order_by("pk").briefly()[:BATCH]
+        ):
             last = batch[-1].pk
             removal = Removal(batch)
             if not self.dry_run:
@@ -93,7 +95,7 @@ class _Run:
                 self._count(attachment.filename, attachment.size)
             for attachment, error in removal.failures:
                 self._fail(
-                    f"The file of {str(attachment)!r} could not be deleted: {error}"
+                    f"The file of {attachment.filename!r} could not be deleted: {error}"
                 )
                 self.outcome.size -= attachment.size
                 self.undeleted.add(str(attachment.file))

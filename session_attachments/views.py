@@ -17,7 +17,7 @@ def list_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """List the bundle; a client without a session gets one."""
     bundle = Bundle(request.session, bundle_id)
     bundle.start_session()
-    return listing(bundle.list())
+    return listing(bundle.listing())
 
 
 def upload(request: HttpRequest, bundle_id: str) -> HttpResponse:

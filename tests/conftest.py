@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import pytest
+from django.apps import apps
 
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
@@ -36,3 +37,13 @@ def temporary(settings, tmp_path):
         "django.core.files.uploadhandler.TemporaryFileUploadHandler"
     ]
     return folder
+
+
+@pytest.fixture
+def alone(settings):
+    """Let no model of the host's point at attachments."""
+    settings.INSTALLED_APPS = [
+        app for app in settings.INSTALLED_APPS if app != "tests.host"
+    ]
+    # Models remember what points at them.
+    apps.clear_cache()

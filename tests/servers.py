@@ -216,6 +216,10 @@ def running(kind, folder, *, atomic_requests=True, **settings):
     settings = {
         "MEDIA_ROOT": str(folder / "media"),
         "DATABASES": _databases(folder, atomic_requests),
+        # In process, a host's models point at attachments.
+        "INSTALLED_APPS": [
+            app for app in tests_settings.INSTALLED_APPS if app != "tests.host"
+        ],
         "FILE_UPLOAD_HANDLERS": [
             "tests.servers.NoTransaction",
             "django.core.files.uploadhandler.MemoryFileUploadHandler",

@@ -7,6 +7,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import OperationalError, connection, transaction
 from django.db.models import ProtectedError, signals
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_cleanup import cache
 
@@ -399,6 +400,65 @@ class TestRemove:
         assert len(removed) == 1
 
 
+@pytest.mark.usefixtures("alone")
+class TestRemoveOfWhatStandsAlone:
+    """Where no model of the host's points at attachments."""
+
+    def statements(self):
+        """Remove what is in ``foo``; return the statements on attachments."""
+        rows = Attachment.objects.filter(bundle="foo")
+        with CaptureQueriesContext(connection) as queries:
+            in_transaction(rows.db, rows.remove)
+        table = Attachment._meta.db_table
+        return [query["sql"] for query in queries if table in query["sql"]]
+
+    def test_rows_go_in_one_statement(self, stored):
+        for name in ("a", "b", "c"):
+            attach(name)
+        kept = attach("a", bundle="other")
+
+        select, delete = self.statements()
+
+        assert delete.startswith("DELETE")
+        # They are not read to be deleted.
+        assert "mimetype" not in select
+        assert Attachment.objects.get() == kept
+        assert stored() == [kept.file.name]
+
+    def test_host_is_told(self, stored, removed):
+        row = attach()
+
+        self.statements()
+
+        assert removed == [(row.pk, "spam.txt")]
+        assert stored() == []
+
+    @pytest.mark.parametrize("signal", [signals.pre_delete, signals.post_delete])
+    def test_receivers_of_djangos_signals_are_told(self, stored, signal):
+        attach()
+        heard = []
+
+        def hear(instance, **kwargs):
+            heard.append((instance.filename, instance.mimetype))
+
+        signal.connect(hear)
+        self.statements()
+        signal.disconnect(hear)
+
+        assert heard == [("spam.txt", "application/octet-stream")]
+        assert stored() == []
+
+    def test_file_that_stays_is_told(self, settings, stored):
+        row = attach()
+        store_in(settings, failing("delete", OSError("broken")))
+
+        removal = in_transaction("default", Attachment.objects.all().remove)
+
+        [(attachment, error)] = removal.failures
+        assert (attachment.filename, str(error)) == ("spam.txt", "broken")
+        assert stored() == [row.file.name]
+
+
 class TestLock:
     def test_second_transaction_of_a_session_waits(self):
         events = []
@@ -447,9 +507,13 @@ class TestLock:
         assert Lock.objects.count() == 1
 
     def test_sessions_share_256_rows(self):
-        with transaction.atomic():
-            for number in range(1000):
-                Lock.take(f"session {number}", "default")
+        def take():
+            begin_deferred()
+            with transaction.atomic():
+                for number in range(1000):
+                    Lock.take(f"session {number}", "default")
 
-        assert Lock.objects.count() <= 256
+        at_once(take)
+
+        assert 200 < Lock.objects.count() <= 256
         assert Lock.objects.filter(pk__range=(1, 256)).count() == Lock.objects.count()

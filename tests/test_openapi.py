@@ -26,7 +26,7 @@ from tests import servers
 from tests.clients import MULTIPART, NEEDS, form, part, send
 from tests.host.models import Contract
 from tests.servers import TOKEN, running
-from tests.settings import LOOPS, MIDDLEWARE
+from tests.settings import INSTALLED_APPS, LOOPS, MIDDLEWARE
 from tests.storages import attach
 from tests.tries import tries
 
@@ -442,7 +442,9 @@ mode = "positive"
 @contextmanager
 def stocked(folder, **settings):
     """Run gunicorn, with attachments in use; yield the server and their session."""
-    with running("gunicorn", folder, **LIMITS, **settings) as server:
+    with running(
+        "gunicorn", folder, INSTALLED_APPS=INSTALLED_APPS, **LIMITS, **settings
+    ) as server:
         client = servers.Client(server)
         client.get("/attachments/draft-7/")
         client.post("/attachments/draft-7/", form(part()), MULTIPART)
