@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import os
+from functools import cache
 from typing import Protocol
 
-from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser
 
 from .exceptions import IncompleteUpload
@@ -26,27 +26,31 @@ class Names(Protocol):
     dropped: list[str]
 
 
-def parser_for(request: HttpRequest, names: Names) -> type[MultiPartParser]:
-    """Return the parser of ``request``, which tells ``names`` each name as it is.
+class Parser(MultiPartParser):
+    """Tells ``names`` each name as it is, and what Django drops without a word.
 
-    What it drops without a word it tells, too. Upload handlers get a name without its
-    extension if that is too long for the name of a temporary file.
+    Upload handlers get a name without its extension if that is too long for the name
+    of a temporary file.
     """
-    # Since Django 6.1 a host may choose its own parser.
-    parser_class = getattr(request, "multipart_parser_class", MultiPartParser)
 
-    class Parser(parser_class):  # type: ignore[misc, valid-type]
-        def sanitize_file_name(self, file_name: str) -> str | None:
-            names.seen += 1
-            name: str | None = super().sanitize_file_name(file_name)
-            if name is None:
-                names.dropped.append(file_name)
-                return None
-            names.full_name = name
-            root, extension = os.path.splitext(name)
-            return name if len(os.fsencode(extension)) <= MAX_EXTENSION else root
+    names: Names
 
-    return Parser
+    def sanitize_file_name(self, file_name: str) -> str | None:
+        """Return the name that upload handlers get, or None for none."""
+        self.names.seen += 1
+        name: str | None = super().sanitize_file_name(file_name)
+        if name is None:
+            self.names.dropped.append(file_name)
+            return None
+        self.names.full_name = name
+        root, extension = os.path.splitext(name)
+        return name if len(os.fsencode(extension)) <= MAX_EXTENSION else root
+
+
+@cache
+def parser_class(base: type[MultiPartParser]) -> type[Parser]:
+    """Return Parser on top of the host's own."""
+    return type("Parser", (Parser, base), {}) if base is not MultiPartParser else Parser
 
 
 def check_charset(charset: str | None) -> None:

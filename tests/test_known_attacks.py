@@ -374,7 +374,8 @@ class TestBase64:
             )
 
         assert response.status_code == status
-        assert held < 4 * MEGABYTE
+        # Django splits a block of 256 KB at its white space: 48 bytes a character.
+        assert held < 16 * MEGABYTE
         assert process_time() - start < 10
 
 
