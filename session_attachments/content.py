@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
 import os
+import re
 from functools import cache
 from typing import Any
 
@@ -11,6 +13,8 @@ from django.core.files import File
 
 # 2 KB miss the type of some spreadsheets and of music with a cover, 8 KB find it.
 HEAD = 8192
+
+CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -94,7 +98,11 @@ def detect(file: File[Any], name: str) -> str:
     file.seek(0)
     head = file.read(HEAD)
     file.seek(0)
-    found, named = _by_content(head), _by_name(name)
+    named = _by_name(name)
+    if _textual(named) and _is_plain_text(head):
+        # libmagic would look at it long, and its answer would not count.
+        return named
+    found = _by_content(head)
     if (
         found in BLANK
         or named.startswith(CONTAINERS.get(found, ()))
@@ -115,6 +123,18 @@ def libmagic_fault() -> str | None:
         return str(error)
     # Without its database the library calls everything text/plain.
     return None if found == "application/pdf" else "no magic database"
+
+
+def _is_plain_text(head: bytes) -> bool:
+    """Whether ``head`` is text in UTF-8 that does not begin as PDF, PostScript, RTF do.
+
+    Where the file goes on, its last character may be cut off.
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD)
+    except UnicodeDecodeError:
+        return False
+    return not (CONTROLS.search(head) or head.startswith((b"%", b"{\\rtf")))
 
 
 def _by_content(head: bytes) -> str:

@@ -168,6 +168,53 @@ class TestTextual:
         assert type_of(content, "README") == expected
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """Return the list of what libmagic is asked about."""
+    import magic
+
+    asked = []
+
+    def note(head, mime):
+        asked.append(head)
+        return from_buffer(head, mime)
+
+    from_buffer = magic.from_buffer
+    monkeypatch.setattr(magic, "from_buffer", note)
+    return asked
+
+
+class TestPlainText:
+    @pytest.mark.parametrize(
+        ("content", "name", "expected"),
+        [
+            (b"Words.\r\n\tMore words.\f", "a.txt", "text/plain"),
+            ("Слова".encode(), "a.md", "text/markdown"),
+            (b'{"a": 1}', "a.json", "application/json"),
+            # Its last character goes on behind the head.
+            (b"x" + "я".encode() * HEAD, "a.txt", "text/plain"),
+        ],
+    )
+    def test_libmagic_is_not_asked(self, asked, content, name, expected):
+        assert detect(ContentFile(content), name) == expected
+        assert asked == []
+
+    @pytest.mark.parametrize(
+        ("content", "name", "expected"),
+        [
+            (b"%PDF-1.4\n", "a.txt", "application/pdf"),
+            (b"%!PS-Adobe-3.0\n", "a.txt", "application/postscript"),
+            (b"{\\rtf1 words}", "a.txt", "text/plain"),
+            (b"Words.", "a.bin", "text/plain"),
+            (b"Caf\xe9", "a.txt", "text/plain"),
+            (b"a\0b", "a.txt", "text/plain"),
+        ],
+    )
+    def test_libmagic_is_asked(self, asked, content, name, expected):
+        assert detect(ContentFile(content), name) == expected
+        assert asked == [content]
+
+
 class TestZip:
     @pytest.mark.parametrize(
         ("content", "name", "expected"),
