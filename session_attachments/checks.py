@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +13,6 @@ from django.core.files.storage import FileSystemStorage
 from django.urls import get_script_prefix
 from django.utils.module_loading import import_string
 
-from . import content
 from .conf import conf
 from .storage import attachment_storage
 
@@ -66,6 +64,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 def check_libmagic(**kwargs: Any) -> list[CheckMessage]:
     """W001: without libmagic a type comes from the name alone."""
+    from . import content  # Not needed to start a project.
+
     fault = content.libmagic_fault()
     if fault is None:
         return []
@@ -84,6 +84,8 @@ def check_libmagic(**kwargs: Any) -> list[CheckMessage]:
 
 def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     """W002: a signed cookie cannot be revoked."""
+    from django.contrib.sessions.backends.signed_cookies import SessionStore
+
     engine = import_string(f"{settings.SESSION_ENGINE}.SessionStore")
     if not issubclass(engine, SessionStore):
         return []
