@@ -79,18 +79,18 @@ def delete_many(names: list[str]) -> dict[str, Exception]:
 
 
 def _delete_batch(storage: Storage, names: list[str]) -> dict[str, Exception]:
-    together = [name for name in names if OWN.fullmatch(name)]
     failures: dict[str, Exception] = {}
+    together: list[str] = []
     try:
-        if len(together) > 1 and s3.can_delete_many(storage):
+        if len(names) > 1 and s3.can_delete_many(storage):
+            together = [name for name in names if OWN.fullmatch(name)]
+        if together:
             failures = dict(s3.delete_many(storage, together))
-        else:
-            together = []
     except Exception as error:
         if s3.is_refused(error):
             together = []
         failures = dict.fromkeys(together, error)
-    for name in set(names).difference(together):
+    for name in set(names).difference(together) if together else names:
         try:
             storage.delete(name)
         except Exception as error:

@@ -223,11 +223,11 @@ class UploadLimits(FileUploadHandler):
 
     def _grow_to(self, size: int) -> None:
         # A file replaces an earlier one of its name.
-        sizes = {**self.sizes, self.name: size}
-        total = sum(sizes.values())
+        files = len(self.sizes) + (self.name not in self.sizes)
+        total = sum(self.sizes.values()) - self.sizes.get(self.name, 0) + size
         try:
             check_size(size, self.name)
-            check_totals(len(sizes), total, total)
+            check_totals(files, total, total)
         except AttachmentError as error:
             self._refuse(error)
 
