@@ -82,9 +82,11 @@ def _delete_batch(storage: Storage, names: list[str]) -> dict[str, Exception]:
     failures: dict[str, Exception] = {}
     together: list[str] = []
     try:
-        if len(names) > 1 and s3.can_delete_many(storage):
+        if s3.can_delete_many(storage):
             together = [name for name in names if OWN.fullmatch(name)]
-        if together:
+        if len(together) < 2:
+            together = []
+        else:
             failures = dict(s3.delete_many(storage, together))
     except Exception as error:
         if s3.is_refused(error):

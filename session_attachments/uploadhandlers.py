@@ -23,9 +23,6 @@ from .bundles import MAX_NAME, check_name, check_size, check_totals
 from .exceptions import AttachmentError, BadName, IncompleteUpload, LengthRequired
 from .parsers import check_charset, parser_class
 
-# In bytes. With Django's 64 KB a large upload takes half as long again.
-CHUNK = 256 * 1024
-
 Files = list["UploadedFile[bytes]"]
 FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
 
@@ -94,10 +91,6 @@ class UploadReader(FileUploadHandler):
             getattr(request, "multipart_parser_class", MultiPartParser)
         )
         self.handlers = [self.limits, *handlers, Unclaimed(self.limits)]
-        for handler in self.handlers:
-            # The parser takes the smallest. A host's own choice stays.
-            if handler.chunk_size == FileUploadHandler.chunk_size:
-                handler.chunk_size = CHUNK
         self.files: Files = []
         self.error: BaseException | None = None
 

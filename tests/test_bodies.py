@@ -283,15 +283,15 @@ class TestChunked:
         assert client.get(f"{URL}0.bin/").content == b"b" * 800 * KILOBYTE
 
 
-FIRST = part(b"a" * 300_000, "a.bin")
-BODY = form(FIRST, part(b"b" * 300_000, "b.bin"))
+FIRST = part(b"a" * 600_000, "a.bin")
+BODY = form(FIRST, part(b"b" * 200_000, "b.bin"))
 CUTS = {
     "before the form": 0,
     "in a header": 30,
-    "in the first file": 290_000,
+    "in the first file": 590_000,
     "after the first file": len(FIRST),
     "in the second header": len(FIRST) + 30,
-    "in the second file": 590_000,
+    "in the second file": 790_000,
     "in the closing delimiter": len(BODY) - 6,
     "in the last line break": len(BODY) - 1,
 }
