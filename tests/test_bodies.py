@@ -15,6 +15,7 @@ from tests.servers import KILOBYTE, Answer, Client, eventually, metered, running
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.slow,
     pytest.mark.skipif(
         not Path("/proc/self/io").exists(), reason="needs Linux's /proc"
     ),
@@ -358,7 +359,6 @@ class TestSlowClient:
 
 class TestLargeBody:
     @NEEDS["gunicorn"]
-    @pytest.mark.slow
     def test_gigabyte_is_read_and_thrown_away_under_wsgi(self, gunicorn):
         with unharmed(gunicorn) as (client, usage):
             answer = post(client, URL, large(1024))
