@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
 from django.core.files import File
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
 
 from . import content, storage
@@ -176,11 +175,16 @@ class Bundle:
         self, attachments: Attachments, files: Iterable[File[Any]]
     ) -> Attachments:
         rows: AttachmentQuerySet = Attachment.objects.for_write()
-        done = False
+        done = committed = False
+
+        def commit() -> None:
+            nonlocal committed
+            committed = True
 
         def store() -> Attachments:
             nonlocal done
             done = False
+            transaction.on_commit(commit, using=rows.db, robust=True)
             if replace:
                 self._make_room(rows, attachments)
             stored = rows.store(attachments)
@@ -191,26 +195,33 @@ class Bundle:
             for attachment, file in zip(attachments, files, strict=True):
                 attachment.file = storage.save(file)
             replace = conf.has_quota or self._may_conflict(rows, attachments)
-            for _ in range(ATTEMPTS - 1):
-                # An insertion does not wait for the lock, and may come in between.
-                with suppress(IntegrityError):
+            attempts = ATTEMPTS
+            while True:
+                attempts -= 1
+                try:
                     return in_transaction(rows.db, store)
+                except IntegrityError:
+                    # An insertion does not wait for the lock, and may come in between.
+                    if done or not attempts:
+                        raise
                 replace = True
-            return in_transaction(rows.db, store)
         except BaseException as error:
             # What fails after store() is the commit, and nobody knows whether it
-            # was done. Then the files stay: the command removes those without a row.
-            if not done or is_conflict(error):
+            # was done (or something of the host's, after it). Then the files stay: the
+            # command removes those without a row.
+            if not committed and (not done or is_conflict(error)):
                 storage.delete_many([str(row.file) for row in attachments if row.file])
             raise
 
     def _may_conflict(self, rows: AttachmentQuerySet, attachments: Attachments) -> bool:
-        """Whether there is something to replace, so that an insertion would fail.
+        """Whether to make room before the insertion, which may fail otherwise.
 
-        Asked of PostgreSQL only, which would log the failure, with all values.
+        PostgreSQL would log the failure, with all values. And a transaction of the
+        host's would keep what the failure has locked.
         """
-        return (
-            connections[rows.db].vendor == "postgresql"
+        connection = connections[rows.db]
+        return connection.in_atomic_block or (
+            connection.vendor == "postgresql"
             and self._replaced(rows, attachments).exists()
         )
 

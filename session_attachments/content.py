@@ -97,10 +97,13 @@ def detect(file: File[Any], name: str) -> str:
     """
     file.seek(0)
     head = file.read(HEAD)
+    if isinstance(head, str):
+        # Of a file in text mode, such as Django's ContentFile("text").
+        head = head.encode()[:HEAD]
     file.seek(0)
     named = _by_name(name)
     if _textual(named) and _is_plain_text(head):
-        # libmagic would look at it long, and its answer would not count.
+        # libmagic would look at it long, and its answer would hardly count.
         return named
     found = _by_content(head)
     if (
@@ -134,7 +137,8 @@ def _is_plain_text(head: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD)
     except UnicodeDecodeError:
         return False
-    return not (CONTROLS.search(head) or head.startswith((b"%", b"{\\rtf")))
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return not (CONTROLS.search(head) or start.startswith((b"%", b"{\\rtf")))
 
 
 def _by_content(head: bytes) -> str:

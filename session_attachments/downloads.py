@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import SuspiciousOperation
-from django.core.handlers.wsgi import WSGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
@@ -161,7 +160,8 @@ def _is_local(file: Any) -> bool:
 
 
 def _stream(request: HttpRequest, body: Part, mimetype: str) -> HttpResponseBase:
-    if not isinstance(request, WSGIRequest):
+    # An ASGIRequest, whose module no project needs to start.
+    if hasattr(request, "scope"):
         return StreamingHttpResponse(AsyncBlocks(body), content_type=mimetype)
     response = FileResponse(body, content_type=mimetype)
     response.block_size = BLOCK

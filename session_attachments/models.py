@@ -183,7 +183,8 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
     def _locked(self, skip_locked: bool) -> Self:
         features = connections[self.db].features
-        return self.select_for_update(
+        # In one order, so that two never wait for each other.
+        return self.order_by("pk").select_for_update(
             skip_locked=skip_locked and features.has_select_for_update_skip_locked
         )
 

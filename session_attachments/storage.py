@@ -92,7 +92,7 @@ def _delete_batch(storage: Storage, names: list[str]) -> dict[str, Exception]:
         if s3.is_refused(error):
             together = []
         failures = dict.fromkeys(together, error)
-    for name in set(names).difference(together) if together else names:
+    for name in dict.fromkeys(names).keys() - set(together):
         try:
             storage.delete(name)
         except Exception as error:

@@ -1,6 +1,7 @@
 """Transactions that are tried again when they lose against another one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from django.db import OperationalError, connections, transaction
@@ -42,11 +43,16 @@ def in_transaction(using: str, work: Callable[[], T]) -> T:
     propagates.
     """
     attempts = 1 if connections[using].in_atomic_block else ATTEMPTS
+    committed: list[bool] = []
     while True:
         attempts -= 1
         try:
             with transaction.atomic(using=using):
+                # What fails behind it comes from the host's on_commit().
+                transaction.on_commit(
+                    partial(committed.append, True), using=using, robust=True
+                )
                 return work()
         except OperationalError as error:
-            if not attempts or not is_conflict(error):
+            if committed or not attempts or not is_conflict(error):
                 raise

@@ -7,7 +7,14 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile, File
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
+from django.db.models.signals import post_delete
 
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import (
@@ -22,9 +29,10 @@ from session_attachments.exceptions import (
     SessionTooLarge,
     TooManyFiles,
 )
+from session_attachments.models import Attachment
 from tests.clients import needs_libmagic
 from tests.host.models import Contract
-from tests.storages import at_once, store_in
+from tests.storages import Lost, at_once, store_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -464,3 +472,57 @@ def insert_note_on_nothing(execute, sql, params, many, context):
         with context["connection"].cursor() as cursor:
             cursor.execute("INSERT INTO host_note (attachment_id) VALUES (0)")
     return result
+
+
+class TestAfterCommit:
+    """What of the host's fails after the commit."""
+
+    @pytest.fixture
+    def fail_after(self):
+        """Return a function that lets an error follow the commit of a deletion."""
+        receivers = []
+
+        def fail_after(error):
+            def fail():
+                raise error
+
+            def register(using, **kwargs):
+                transaction.on_commit(fail, using=using)
+
+            post_delete.connect(register, sender=Attachment)
+            receivers.append(register)
+
+        yield fail_after
+        for register in receivers:
+            post_delete.disconnect(register, sender=Attachment)
+
+    @pytest.mark.parametrize("kind", [IntegrityError, OperationalError])
+    def test_replacement_is_not_tried_again(self, bundle, stored, fail_after, kind):
+        add(bundle, spam=b"old")
+        error = kind("of the host's")
+        # For an OperationalError: a conflict with another transaction.
+        error.__cause__ = Lost()
+        fail_after(error)
+
+        with pytest.raises(kind, match="of the host's"):
+            add(bundle, spam=b"new")
+
+        assert contents(bundle) == {"spam.txt": b"new"}
+
+    def test_deletion_is_not_tried_again(self, bundle, fail_after):
+        add(bundle, spam=b"spam", egg=b"egg")
+        error = OperationalError("of the host's")
+        error.__cause__ = Lost()
+        fail_after(error)
+
+        with pytest.raises(OperationalError, match="of the host's"):
+            bundle.remove("spam.txt")
+
+        assert contents(bundle) == {"egg.txt": b"egg"}
+
+
+def test_text_is_taken_as_its_bytes(bundle):
+    (attachment,) = bundle.add(ContentFile("Слова и слова", "words.txt"))
+
+    assert attachment.mimetype == "text/plain"
+    assert contents(bundle) == {"words.txt": "Слова и слова".encode()}

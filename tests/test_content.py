@@ -203,6 +203,7 @@ class TestPlainText:
         ("content", "name", "expected"),
         [
             (b"%PDF-1.4\n", "a.txt", "application/pdf"),
+            (b"\n\n%PDF-1.4\n", "a.txt", "application/pdf"),
             (b"%!PS-Adobe-3.0\n", "a.txt", "application/postscript"),
             (b"{\\rtf1 words}", "a.txt", "text/plain"),
             (b"Words.", "a.bin", "text/plain"),

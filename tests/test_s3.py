@@ -42,6 +42,7 @@ from tests.clients import (
 from tests.engines import REDIS, needs_redis
 from tests.servers import Client as Socket
 from tests.servers import another, eventually, going_on, running
+from tests.settings import INSTALLED_APPS
 from tests.storages import at_once, attach
 from tests.test_readme import code_blocks, run_code
 
@@ -816,7 +817,9 @@ def server(request, moto, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     moto.client.create_bucket(Bucket=folder.name)
     storages = moto.storages(bucket_name=folder.name, timeout=1, attempts=3, gzip=True)
-    with running(request.param, folder, STORAGES=storages) as server:
+    # The storage's module wants all of the tests' apps.
+    settings = {"STORAGES": storages, "INSTALLED_APPS": INSTALLED_APPS}
+    with running(request.param, folder, **settings) as server:
         yield server
 
 
@@ -880,6 +883,7 @@ def machines(moto, tmp_path_factory):
     }
     settings = {
         "CACHES": {"default": redis},
+        "INSTALLED_APPS": INSTALLED_APPS,
         "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
         "STORAGES": moto.storages(bucket_name=folder.name, location="attachments"),
     }
