@@ -479,12 +479,15 @@ class TestAfterCommit:
 
     @pytest.fixture
     def fail_after(self):
-        """Return a function that lets an error follow the commit of a deletion."""
+        """Return a function that lets an error follow the next deletion's commit."""
         receivers = []
 
         def fail_after(error):
+            errors = [error]
+
             def fail():
-                raise error
+                if errors:
+                    raise errors.pop()
 
             def register(using, **kwargs):
                 transaction.on_commit(fail, using=using)
