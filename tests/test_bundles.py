@@ -15,6 +15,7 @@ from django.db import (
     transaction,
 )
 from django.db.models.signals import post_delete
+from django.test.utils import CaptureQueriesContext
 
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import (
@@ -522,6 +523,20 @@ class TestAfterCommit:
             bundle.remove("spam.txt")
 
         assert contents(bundle) == {"egg.txt": b"egg"}
+
+
+def test_insertion_in_a_transaction_of_the_hosts_is_not_tried_in_vain(bundle):
+    # What it would have locked stays locked then.
+    add(bundle, spam=b"old")
+
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        add(bundle, spam=b"new")
+
+    tried = [
+        q for q in queries if q["sql"].startswith("INSERT") and "bundle" in q["sql"]
+    ]
+    assert len(tried) == 1
+    assert contents(bundle) == {"spam.txt": b"new"}
 
 
 def test_text_is_taken_as_its_bytes(bundle):

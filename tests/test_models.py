@@ -420,8 +420,9 @@ class TestRemoveOfWhatStandsAlone:
         select, delete = self.statements()
 
         assert delete.startswith("DELETE")
-        # They are not read to be deleted.
+        # They are not read to be deleted, and locked in one order.
         assert "mimetype" not in select
+        assert "ORDER BY" in select
         assert Attachment.objects.get() == kept
         assert stored() == [kept.file.name]
 
@@ -505,6 +506,12 @@ class TestLock:
 
         assert seen == [1, 1, 1, 1]
         assert Lock.objects.count() == 1
+
+    def test_sqlite_that_is_locked_anyway_needs_no_row(self):
+        with transaction.atomic():
+            Lock.take("key", "default")
+
+        assert Lock.objects.exists() == (connection.vendor != "sqlite")
 
     def test_sessions_share_256_rows(self):
         def take():
