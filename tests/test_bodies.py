@@ -87,7 +87,7 @@ def unharmed(server):
         eventually(lambda: server.temporary() + server.open_temporary() == [])
     assert (server.worker, server.stored()) == before
     assert kept(client)
-    assert usage.memory < 8 * MEGABYTE
+    assert usage.memory < 16 * MEGABYTE
     assert "Traceback" not in server.log()
 
 
@@ -500,7 +500,7 @@ class TestDeletion:
         assert content in {answer.content, None}
         assert [row["name"] for row in client.get(URL).json()] == left
         assert usage.written < MEGABYTE
-        assert usage.memory < 8 * MEGABYTE
+        assert usage.memory < 16 * MEGABYTE
 
     @pytest.mark.parametrize(("expected", "body", "type_"), BROKEN.values(), ids=BROKEN)
     def test_broken_form_is_refused(self, gunicorn, path, expected, body, type_):
