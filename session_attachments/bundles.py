@@ -216,12 +216,13 @@ class Bundle:
     def _may_conflict(self, rows: AttachmentQuerySet, attachments: Attachments) -> bool:
         """Whether to make room before the insertion, which may fail otherwise.
 
-        PostgreSQL would log the failure, with all values. And a transaction of the
+        Asked of servers only: PostgreSQL logs a failure, with all values; MariaDB keeps
+        its locks, until a rollback that may be cut off. And a transaction of the
         host's would keep what the failure has locked.
         """
         connection = connections[rows.db]
         return connection.in_atomic_block or (
-            connection.vendor == "postgresql"
+            connection.vendor != "sqlite"
             and self._replaced(rows, attachments).exists()
         )
 
