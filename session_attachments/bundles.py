@@ -222,8 +222,7 @@ class Bundle:
         """
         connection = connections[rows.db]
         return connection.in_atomic_block or (
-            connection.vendor != "sqlite"
-            and self._replaced(rows, attachments).exists()
+            connection.vendor != "sqlite" and self._replaced(rows, attachments).exists()
         )
 
     def _replaced(
