@@ -110,10 +110,15 @@ class Bundle:
         """Give a client without a session one, so that later uploads share it."""
         ensure_filing_key(self.session)
 
-    def get(self, name: str) -> Attachment:
-        """Return the attachment called ``name``; raises AttachmentNotFound."""
+    def get(self, name: str, *, for_write: bool = False) -> Attachment:
+        """Return the attachment called ``name``; raises AttachmentNotFound.
+
+        With ``for_write`` look into the database to which the project sends writes:
+        replicas may lag behind.
+        """
+        rows = self._named(name)
         try:
-            return self._named(name).get()
+            return (rows.for_write() if for_write else rows).get()
         except Attachment.DoesNotExist as error:
             raise AttachmentNotFound(name=name) from error
 

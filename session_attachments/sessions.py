@@ -5,7 +5,11 @@ remembers it, and so it travels through ``login()`` and ``cycle_key()``, where t
 session's own key changes, and is lost with the data in ``flush()``.
 """
 
-from django.contrib.sessions.backends.base import VALID_KEY_CHARS, SessionBase
+from django.contrib.sessions.backends.base import (
+    VALID_KEY_CHARS,
+    SessionBase,
+    UpdateError,
+)
 from django.utils.crypto import get_random_string
 
 VARIABLE = "_session_attachments_key"
@@ -17,15 +21,19 @@ MAX_KEY = 40
 def filing_key(session: SessionBase) -> str | None:
     """Return the key that ``session`` files under, or None for a client without one.
 
-    A session that remembers no key remembers its own from here on, which saves it
-    once.
+    A session that remembers no key remembers its own from here on, and is saved at
+    once: at the end of a long request that would undo what others wrote meanwhile.
     """
     # This loads the session. Until then its key is what the client claims.
     key = session.get(VARIABLE)
     own = session.session_key
-    # The "key" of a signed cookie stays, although it did not load; it has no data then.
+    # signed_cookies keeps the cookie's text as session_key even if its signature is
+    # invalid; that session is empty.
     if key is None and own is not None and (session.keys() or session.exists(own)):
+        modified = session.modified
         key = _remember(session)
+        if not modified and not _save(session, own):
+            return None
     return key
 
 
@@ -36,6 +44,24 @@ def ensure_filing_key(session: SessionBase) -> str:
         session.create()
         key = _remember(session)
     return key
+
+
+def _save(session: SessionBase, own: str) -> bool:
+    """Save ``session``, whose key is ``own``; empty it and return False if it is gone.
+
+    Django need not save it again, but with signed_cookies, whose save() says that it
+    has to: the cookie of the answer is the only place for the data.
+    """
+    session.modified = False
+    try:
+        session.save()
+    except UpdateError:
+        # Also raised where the database has failed.
+        if session.exists(own):
+            raise
+        session.flush()
+        return False
+    return True
 
 
 def _remember(session: SessionBase) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from .transactions import release_connections
+
 BLOCK = 256 * 1024
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ class Part:
 
     def __init__(self, file: Any, length: int, whose: str) -> None:
         self._file = file
-        self._left = length
+        self._length = self._left = length
         self._whose = whose
 
     def read(self, size: int) -> bytes:
@@ -31,6 +33,9 @@ class Part:
 
         The server then breaks the connection, so that nobody takes it for whole.
         """
+        if self._left == self._length:
+            # Here, for middleware may have asked the database after the view.
+            release_connections()
         block: bytes = self._file.read(min(size, self._left))
         if self._left and not block:
             raise EOFError(f"The file of {self._whose} ends {self._left} bytes early.")
@@ -45,12 +50,9 @@ class Part:
 class WholeFile(Part):
     """A file from its beginning to its end, which WSGI servers may send by sendfile."""
 
-    def __init__(self, file: Any, length: int, whose: str) -> None:
-        super().__init__(file, length, whose)
-        self._length = length
-
     def fileno(self) -> int:
         """Return the number of the file for the operating system, if it has one."""
+        release_connections()
         number: int = self._file.fileno()
         return number
 
@@ -72,6 +74,8 @@ class AsyncBlocks:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         read = sync_to_async(self._part.read, thread_sensitive=False)
         close = sync_to_async(self._part.close, thread_sensitive=False)
+        # In the thread of the view and of the middleware.
+        await sync_to_async(release_connections)()
         try:
             while block := await read(BLOCK):
                 yield block

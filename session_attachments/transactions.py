@@ -1,4 +1,4 @@
-"""Transactions that are tried again when they lose against another one."""
+"""Transactions that are tried again when they lose, and connections given back."""
 
 from collections.abc import Callable
 from functools import partial
@@ -56,3 +56,14 @@ def in_transaction(using: str, work: Callable[[], T]) -> T:
         except OperationalError as error:
             if committed or not attempts or not is_conflict(error):
                 raise
+
+
+def release_connections() -> None:
+    """Give the database connections back, as Django does at the end of a request.
+
+    A body comes and goes as slowly as the client likes. A connection stays if its
+    CONN_MAX_AGE says so, or if a transaction is open, a test's for example.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and connection.get_autocommit():
+            connection.close_if_unusable_or_obsolete()

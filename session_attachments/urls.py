@@ -2,10 +2,12 @@
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -17,6 +19,8 @@ from .bodies import drain
 from .conf import conf
 from .exceptions import AttachmentError, InsufficientStorage, MethodNotAllowed
 from .responses import FORM_ERRORS, form_error, private, problem
+from .sessions import filing_key
+from .transactions import release_connections
 
 View = Callable[..., HttpResponseBase]
 
@@ -77,21 +81,57 @@ def before_token(prepare: Callable[[HttpRequest], None], view: View) -> View:
     @csrf_exempt
     @answer_errors
     def prepared(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-        try:
-            if request.method == "POST":
-                prepare(request)
+        with receiving(request, prepare):
             refusal = None
             if middleware := conf.csrf_middleware:
                 # Its constructor wants what it would call next; it is not called.
                 refusal = middleware(view).process_view(request, view, (), kwargs)
             return refusal or view(request, **kwargs)
-        finally:
-            if request.method == "POST":
-                drain(request)
 
     for alias in connections:
         prepared = transaction.non_atomic_requests(using=alias)(prepared)
     return prepared
+
+
+@contextmanager
+def receiving(
+    request: HttpRequest, prepare: Callable[[HttpRequest], None]
+) -> Iterator[None]:
+    """Read the body of ``request``, if it is a POST, inside this block.
+
+    It may come slowly. So the session is loaded before, under whose key the files are
+    filed whatever becomes of it meanwhile, and no database connection is held. What is
+    not read inside is read at the end and thrown away.
+    """
+    if request.method != "POST":
+        yield
+        return
+    try:
+        prepare(request)
+        filing_key(request.session)
+        release_connections()
+        yield
+    finally:
+        drain(request)
+        renew_session(request)
+
+
+def renew_session(request: HttpRequest) -> None:
+    """Let Django not write the session as it was before the body came.
+
+    With SESSION_SAVE_EVERY_REQUEST it would, over what others wrote meanwhile. If the
+    session is gone, by a login or a logout, the request is answered as if it had come
+    without a cookie: the browser may have a new one by now.
+    """
+    session = request.session
+    if session.modified:
+        return
+    key = session.session_key
+    if key and session.exists(key):
+        request.session = type(session)(key)
+    elif settings.SESSION_SAVE_EVERY_REQUEST or session.is_empty():
+        request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        request.session = type(session)()
 
 
 def with_name(name: str, view: View) -> View:

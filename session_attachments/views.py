@@ -14,9 +14,14 @@ from .uploadhandlers import uploaded_files
 
 
 def list_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
-    """List the bundle; a client without a session gets one."""
+    """List the bundle; a client without a session gets one.
+
+    Not if another site has sent it here: with SESSION_COOKIE_SAMESITE = "Strict" it may
+    have a session, whose cookie it does not send, and the new one would replace it.
+    """
     bundle = Bundle(request.session, bundle_id)
-    bundle.start_session()
+    if request.headers.get("Sec-Fetch-Site") != "cross-site":
+        bundle.start_session()
     return listing(bundle.listing())
 
 
@@ -40,8 +45,9 @@ def download(request: HttpRequest, bundle_id: str, file_name: str) -> HttpRespon
         try:
             return attachment_response(request, attachment)
         except AttachmentNotFound:
-            # Replaced meanwhile? Then its file has gone with it.
-            newer = bundle.get(file_name)
+            # Replaced meanwhile? Then its file has gone with it. (A replica of the
+            # database may not know that yet.)
+            newer = bundle.get(file_name, for_write=True)
             if newer == attachment:
                 raise
             attachment = newer

@@ -64,6 +64,21 @@ def form(*parts, end=b"--limit--\r\n"):
     return b"".join(parts) + end
 
 
+class Meanwhile(BytesIO):
+    """A body; ``event()`` happens when its first bytes have come."""
+
+    def __init__(self, body, event):
+        super().__init__(body)
+        self.event = event
+
+    def read(self, size=-1):
+        block = super().read(size)
+        event, self.event = self.event, None
+        if event:
+            event()
+        return block
+
+
 def send(
     client, body, content_type=MULTIPART, length=None, url=URL, method="POST", **extra
 ):

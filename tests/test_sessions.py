@@ -4,18 +4,33 @@ What strangers see is in test_strangers.py.
 """
 
 import re
+from contextlib import contextmanager
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.cache import SessionStore
+from django.contrib.sessions.models import Session
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
 from django.core.management import call_command
+from django.db import OperationalError, connection
 from django.test import Client
 
 from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from session_attachments.sessions import VARIABLE
-from tests.clients import URL, content, names, problem, shelf, upload
+from tests.clients import (
+    URL,
+    Meanwhile,
+    content,
+    form,
+    names,
+    part,
+    problem,
+    send,
+    shelf,
+    upload,
+)
 from tests.engines import ENGINES, STORED, each, expire
 from tests.test_readme import section
 
@@ -269,6 +284,191 @@ class TestEngineOnTheServer:
 
         key = client.cookies["sessionid"].value
         assert Attachment.objects.get().session_id == key
+
+
+def upload_while(client, event, body=None):
+    """Upload two.txt in a body that comes slowly; ``event`` happens meanwhile."""
+    body = body or form(part(name="two.txt"))
+    return send(client, body, **{"wsgi.input": Meanwhile(body, event)})
+
+
+VALIDATION = {}
+
+
+def validate(file):
+    """Take some time, in which something happens."""
+    VALIDATION["event"]()
+
+
+@each(ENGINES)
+@pytest.mark.parametrize("every_request", [False, True])
+class TestMeanwhile:
+    """Something happens to the session while the body of an upload comes."""
+
+    @pytest.fixture
+    def client(self, engine, settings, every_request):
+        settings.SESSION_SAVE_EVERY_REQUEST = every_request
+        client = Client()
+        upload(client, {"one.txt": b"spam\n"})
+        return client
+
+    @pytest.mark.parametrize("event", ["/login/ann/", "/cycle-key/"])
+    def test_visitor_has_both_files(self, client, event):
+        response = upload_while(client, lambda: client.post(event))
+
+        assert names(response) == ["two.txt"]
+        assert not response.cookies
+        assert names(client.get(URL)) == ["one.txt", "two.txt"]
+        assert (SESSION_KEY in client.session) is (event == "/login/ann/")
+
+    @pytest.mark.parametrize("event", ["/cycle-key/", "/change-password/"])
+    def test_user_stays_logged_in(self, client, event):
+        client.post("/login/ann/")
+
+        response = upload_while(client, lambda: client.post(event))
+
+        assert not response.cookies
+        assert names(client.get(URL)) == ["one.txt", "two.txt"]
+        assert SESSION_KEY in client.session
+
+    @pytest.mark.parametrize("event", ["/logout/", "/flush/", "/login/eve/"])
+    def test_file_goes_out_of_reach_with_the_session(self, client, event):
+        client.post("/login/ann/")
+
+        response = upload_while(client, lambda: client.post(event))
+
+        assert names(response) == ["two.txt"]
+        assert not response.cookies
+        assert names(client.get(URL)) == []
+        assert len({row.session_id for row in Attachment.objects.all()}) == 1
+
+    def test_what_others_write_stays(self, client):
+        upload_while(client, lambda: client.post("/visit/"))
+
+        assert client.session["visited"] is True
+
+    def test_refusal_changes_no_more_than_an_upload(self, client):
+        body = form(part(name="two.txt"), end=b"")
+
+        response = upload_while(client, lambda: client.post("/login/ann/"), body)
+
+        assert problem(response) == (400, "incomplete_upload")
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+        assert names(client.get(URL)) == ["one.txt"]
+
+
+class TestFirstRequestIsAnUpload:
+    """The project has started the session; the app is asked for the first time."""
+
+    @pytest.fixture
+    def client(self, engine):
+        client = Client()
+        client.post("/cycle-key/")
+        client.post("/visit/")
+        return client
+
+    @each(STORED)
+    def test_session_remembers_before_the_body_comes(self, client):
+        response = upload_while(client, lambda: client.post("/login/ann/"))
+
+        assert names(response) == ["two.txt"]
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+        assert names(client.get(URL)) == ["two.txt"]
+
+    @each(STORED)
+    def test_what_others_write_stays(self, client, settings, monkeypatch):
+        settings.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.validate"]
+        monkeypatch.setitem(VALIDATION, "event", lambda: client.post("/buy/"))
+
+        upload(client, {"two.txt": b"spam\n"})
+
+        assert client.session["bought"] is True
+        assert names(client.get(URL)) == ["two.txt"]
+
+    # Django's file engine follows one that has expired by a new one itself.
+    @each([engine for engine in STORED if engine != "file"])
+    def test_dead_cookie_does_not_take_away_the_one_of_a_login(self, client, engine):
+        client.cookies["sessionid"] = expire(engine, client.cookies["sessionid"].value)
+        body = form(part(), end=b"")
+
+        response = upload_while(client, lambda: client.post("/login/ann/"), body)
+
+        assert problem(response) == (400, "incomplete_upload")
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+
+
+class TestSessionThatVanishes:
+    """Between its being loaded and its being made to remember."""
+
+    @pytest.fixture
+    def client(self, client):
+        client.post("/login/ann/")
+        return client
+
+    @contextmanager
+    def before(self, start, event):
+        """Let ``event`` happen before the first statement on sessions of that kind."""
+        events = [event]
+
+        def interfere(execute, sql, params, many, context):
+            if sql.startswith(start) and "django_session" in sql and events:
+                events.pop()()
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(interfere):
+            yield
+        assert not events
+
+    def test_is_followed_by_a_new_one(self, client):
+        key = client.cookies["sessionid"].value
+
+        with self.before("SELECT %s", Session.objects.all().delete):
+            assert names(upload(client, {"spam.txt": b"spam\n"})) == ["spam.txt"]
+
+        assert client.cookies["sessionid"].value != key
+        assert names(client.get(URL)) == ["spam.txt"]
+        assert SESSION_KEY not in client.session
+
+    def test_is_there_if_it_was_the_database_that_failed(self, client):
+        def fail():
+            raise OperationalError("database is locked")
+
+        client.raise_request_exception = False
+        with self.before("UPDATE", fail):
+            response = upload(client, {"spam.txt": b"spam\n"})
+
+        assert response.status_code == 500
+        assert not response.cookies
+        assert names(client.get(URL)) == []
+        assert SESSION_KEY in client.session
+
+
+class TestLinkFromAnotherSite:
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    @pytest.mark.parametrize(
+        ("site", "starts"),
+        [
+            ("cross-site", False),
+            ("same-site", True),
+            ("same-origin", True),
+            ("none", True),
+        ],
+    )
+    def test_starts_no_session(self, client, method, site, starts):
+        response = client.generic(method, URL, headers={"Sec-Fetch-Site": site})
+
+        assert response.status_code == 200
+        assert ("sessionid" in response.cookies) is starts
+
+    def test_lists_what_a_session_has(self, client):
+        upload(client, {"spam.txt": b"spam\n"})
+
+        response = client.get(URL, headers={"Sec-Fetch-Site": "cross-site"})
+
+        assert names(response) == ["spam.txt"]
 
 
 class TestSessionOf02:

@@ -14,4 +14,5 @@ urlpatterns = [
     path("cycle-key/", views.cycle_key),
     path("flush/", views.flush),
     path("visit/", views.visit),
+    path("buy/", views.buy),
 ]

@@ -49,3 +49,10 @@ def visit(request):
     """Use the session, as any page of a host may."""
     request.session["visited"] = True
     return HttpResponse()
+
+
+@csrf_exempt
+def buy(request):
+    """Write into the session what another page of the host reads."""
+    request.session["bought"] = True
+    return HttpResponse()
