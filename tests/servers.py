@@ -451,6 +451,14 @@ def no_programs(file):
         raise ValidationError("No programs, please.")
 
 
+def wait_while_validating(file):
+    """Take as long over slow.bin as the test lets the file "validating" stay."""
+    if file.name == "slow.bin":
+        signal = Path("validating")
+        signal.touch()
+        eventually(lambda: not signal.exists())
+
+
 def _set_up():
     """Set Django up as the test has asked for."""
     import django

@@ -15,4 +15,5 @@ urlpatterns = [
     path("flush/", views.flush),
     path("visit/", views.visit),
     path("buy/", views.buy),
+    path("whoami/", views.whoami),
 ]

@@ -56,3 +56,8 @@ def buy(request):
     """Write into the session what another page of the host reads."""
     request.session["bought"] = True
     return HttpResponse()
+
+
+def whoami(request):
+    """Answer who is logged in."""
+    return HttpResponse(request.user.get_username())
