@@ -60,6 +60,11 @@ http {{
     }}
 }}
 """
+# Statements that count the connections to a database.
+CONNECTIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = %s",
+    "mysql": "SELECT count(*) FROM information_schema.processlist WHERE db = %s",
+}
 KILOBYTE = 1024
 TOKEN = "a" * 32
 
@@ -143,6 +148,16 @@ class Server:
         """Return the paths of the stored files that are open."""
         return self._opened("media")
 
+    def connections(self):
+        """Return how many connections to its database the worker holds."""
+        databases = json.loads(self.env["TEST_SERVER_SETTINGS"])["DATABASES"]
+        name = databases["default"]["NAME"]
+        if connection.vendor == "sqlite":
+            return self._opened("session_attachments_").count(name)
+        with connection.cursor() as cursor:  # pragma: no cover - measured on SQLite
+            cursor.execute(CONNECTIONS[connection.vendor], [name])
+            return cursor.fetchone()[0]
+
     def _opened(self, name):
         opened = map(os.path.realpath, Path(f"/proc/{self.worker}/fd").iterdir())
         return [path for path in opened if path.startswith(str(self.folder / name))]
@@ -210,12 +225,15 @@ def _read(path):
 
 
 @contextmanager
-def running(kind, folder, *, atomic_requests=True, **settings):
-    """Run a server, with these settings, until the end of the block; yield it."""
+def running(kind, folder, *, atomic_requests=True, options=None, **settings):
+    """Run a server, with these settings, until the end of the block; yield it.
+
+    ``options`` are those of its database connections.
+    """
     (folder / "tmp").mkdir()
     settings = {
         "MEDIA_ROOT": str(folder / "media"),
-        "DATABASES": _databases(folder, atomic_requests),
+        "DATABASES": _databases(folder, atomic_requests, options or {}),
         # In process, a host's models point at attachments.
         "INSTALLED_APPS": [
             app for app in tests_settings.INSTALLED_APPS if app != "tests.host"
@@ -319,12 +337,13 @@ def _listening(command, server, **options):
             process.wait(timeout=20)
 
 
-def _databases(folder, atomic_requests):
+def _databases(folder, atomic_requests, options):
     """Return settings of two databases, the first as TEST_DATABASE says."""
     default = tests_settings.DATABASES["default"]
     name = f"session_attachments_{secrets.token_hex(4)}"
     name = str(folder / name) if "sqlite3" in default["ENGINE"] else name
-    default = {**default, "NAME": name}
+    options = {**default.get("OPTIONS", {}), **options}
+    default = {**default, "NAME": name, "OPTIONS": options}
     other = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "other")}
     return {
         alias: {**database, "TEST": {}, "ATOMIC_REQUESTS": atomic_requests}
@@ -443,6 +462,16 @@ class NoTransaction(FileUploadHandler):
 
     def file_complete(self, file_size):
         """Leave the file to the next handler."""
+
+
+class Replica:
+    """Reads from a database of its own."""
+
+    def db_for_read(self, model, **hints):
+        return "other"
+
+    def db_for_write(self, model, **hints):
+        return "default"
 
 
 def no_programs(file):
