@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from http.client import HTTPResponse
 from pathlib import Path
@@ -159,8 +159,17 @@ class Server:
             return cursor.fetchone()[0]
 
     def _opened(self, name):
-        opened = map(os.path.realpath, Path(f"/proc/{self.worker}/fd").iterdir())
-        return [path for path in opened if path.startswith(str(self.folder / name))]
+        folder = str(self.folder / name)
+        return [path for path in open_files(self.worker) if path.startswith(folder)]
+
+
+def open_files(pid):
+    """Return what the descriptors of a process stand for, but for those it closes."""
+    paths = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            paths.append(os.readlink(descriptor))
+    return paths
 
 
 @contextmanager

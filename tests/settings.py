@@ -17,6 +17,8 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TIME_ZONE = "America/Chicago"
 ROOT_URLCONF = "tests.urls"
+# What a command says of it is not said everywhere.
+SILENCED_SYSTEM_CHECKS = ["session_attachments.W001"]
 # Each test gets a MEDIA_ROOT of its own: see conftest.py.
 MEDIA_ROOT = TEMPORARY / "no-test-writes-here"
 MEDIA_URL = ""

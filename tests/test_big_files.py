@@ -89,12 +89,6 @@ def log(client):
     return lambda: client.server.log()[before:]
 
 
-def opened(client):
-    """Return the paths of the stored files that the worker has open."""
-    paths = map(os.path.realpath, Path(f"/proc/{client.server.worker}/fd").iterdir())
-    return [path for path in paths if f"{client.server.folder}/media" in path]
-
-
 def newest(client):
     """Return the number of the newest attachment, and the path of its file."""
     dump = client.server.manage("dumpdata", "session_attachments.attachment")
@@ -133,15 +127,15 @@ class TestSlowClient:
             assert len(response.read(KILOBYTE)) == KILOBYTE
             for _ in range(3):
                 assert client.get(URL).json()[0]["name"] == "large.bin"
-            eventually(lambda: len(opened(client)) == 1)
+            eventually(lambda: len(client.server.open_stored()) == 1)
             assert counted(client.server, "rchar") - before < MEGABYTES * MEGABYTE / 2
 
     def test_client_may_go_away(self, client, log, wanted):
         with downloading(client, Range=wanted) as response:
             response.read(KILOBYTE)
-            eventually(lambda: len(opened(client)) == 1)
+            eventually(lambda: len(client.server.open_stored()) == 1)
 
-        eventually(lambda: opened(client) == [])
+        eventually(lambda: client.server.open_stored() == [])
         assert client.get(URL).status == 200
         assert "Traceback" not in log()
         # Python warns once of each.
@@ -162,7 +156,8 @@ class TestFileThatIsLost:
             with pytest.raises(IncompleteRead):
                 response.read()
 
-        eventually(lambda: f"attachment {number} " in log() and opened(client) == [])
+        eventually(lambda: f"attachment {number} " in log())
+        eventually(lambda: client.server.open_stored() == [])
         assert client.get(f"{URL}short.bin/").status == 200
 
     def test_client_gets_what_vanishes_meanwhile(self, client, log):

@@ -16,8 +16,6 @@ from django.core.files.base import ContentFile, File
 from session_attachments.content import HEAD, detect
 from tests.clients import needs_libmagic
 
-pytestmark = needs_libmagic
-
 OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCX = f"{OFFICE}wordprocessingml.document"
 XLSX = f"{OFFICE}spreadsheetml.sheet"
@@ -94,6 +92,7 @@ def table(request, monkeypatch, tmp_path):
     mimetypes.init()
 
 
+@needs_libmagic
 class TestContentDecides:
     @pytest.mark.parametrize(
         "name", ["a", "a.png", "a.txt", "a.zip", "a.html", "a.unknown", "a.pdf"]
@@ -155,6 +154,7 @@ class TestTextual:
         # Python's own table says one or the other, as its version goes.
         assert type_of("javascript", "a.js").endswith("/javascript")
 
+    @needs_libmagic
     @pytest.mark.parametrize(
         ("content", "expected"),
         [
@@ -184,6 +184,7 @@ def asked(monkeypatch):
     return asked
 
 
+@needs_libmagic
 class TestPlainText:
     @pytest.mark.parametrize(
         ("content", "name", "expected"),
@@ -216,6 +217,7 @@ class TestPlainText:
         assert asked == [content]
 
 
+@needs_libmagic
 class TestZip:
     @pytest.mark.parametrize(
         ("content", "name", "expected"),
@@ -243,6 +245,7 @@ class TestZip:
         assert type_of(content, name) == expected
 
 
+@needs_libmagic
 class TestOLE:
     @pytest.mark.parametrize(
         ("name", "expected"),
@@ -299,6 +302,7 @@ class TestBlank:
     def test_hostile_extension_is_no_type(self, name):
         assert type_of("zeros", name) == OCTET_STREAM
 
+    @needs_libmagic
     def test_image_with_an_encoding_is_what_its_content_says(self):
         # For mimetypes "a.svgz" is an image.
         assert type_of("gzip", "a.svgz") == "application/gzip"
@@ -315,6 +319,7 @@ class Counted(io.BytesIO):
         return data
 
 
+@needs_libmagic
 class TestFile:
     @pytest.mark.parametrize("position", [0, 3, 10**6])
     def test_file_is_left_at_its_beginning(self, position):

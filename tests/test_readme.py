@@ -204,7 +204,6 @@ class TestRecipes:
         assert upload(ann, {"spam.txt": b"spam\n"}).status_code == 403
         assert names(ann.get(URL)) == []
 
-    @needs_libmagic
     def test_cookie_that_subdomains_cannot_set(self, settings, client):
         (code,) = code_blocks("What is not promised")
         for name, value in run_code(code).items():
@@ -215,6 +214,7 @@ class TestRecipes:
         assert cookie.key == "__Host-sessionid"
         assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
 
+    @needs_libmagic
     def test_only_some_types(self, settings, client):
         code, setting = code_blocks("Only some types")
         globals()["only_documents"] = run_code(code)["only_documents"]

@@ -410,6 +410,13 @@ class TestProcess:
         assert len(stored()) == 1
 
 
+def has_terminals():
+    """Whether this machine, or container, lets one be opened."""
+    command = [sys.executable, "-c", "import os; os.openpty()"]
+    return not subprocess.run(command, capture_output=True).returncode
+
+
+@pytest.mark.skipif("not has_terminals()", reason="needs a pseudo-terminal")
 class TestProgress:
     def test_progress_is_shown_on_a_terminal(self, process, terminal):
         pytest.importorskip("tqdm", reason="needs tqdm")

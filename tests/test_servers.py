@@ -1,5 +1,6 @@
 """The app behind real servers, spoken to through sockets and with curl."""
 
+import os
 import shutil
 import subprocess
 from contextlib import ExitStack, nullcontext
@@ -15,6 +16,8 @@ from tests.servers import (
     another,
     behind_nginx,
     eventually,
+    going_on,
+    open_files,
     running,
 )
 
@@ -238,3 +241,13 @@ def test_curl_works_as_the_readme_of_02_says(without_csrf):
     assert curl("-X GET /attachments/foo/spam.txt/") == "spam\n"
     assert curl("-X POST /attachments/foo/spam.txt/delete/") == "[true]\n"
     assert curl("-X POST /attachments/foo/delete/") == "[[true]]\n"
+
+
+class TestOpenFiles:
+    def test_descriptor_that_is_closed_meanwhile_is_left_out(self, tmp_path):
+        kept, closed = tmp_path / "kept", tmp_path / "closed"
+        closed.touch()
+
+        with kept.open("w"), going_on(lambda: closed.open().close()):
+            for _ in range(1000):
+                assert str(kept) in open_files(os.getpid())

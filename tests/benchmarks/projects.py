@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,8 +120,12 @@ class Project:
 
     def cpu(self):
         """Return how many seconds the server's worker has kept a processor busy."""
-        tasks = Path(f"/proc/{self.server.worker}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+        nanoseconds = 0
+        for task in Path(f"/proc/{self.server.worker}/task").glob("*/schedstat"):
+            # A thread may end meanwhile.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                nanoseconds += int(task.read_text().split()[0])
+        return nanoseconds / 1e9
 
     @contextmanager
     def fresh(self, kind):
