@@ -6,6 +6,7 @@ The contents are built here, as small as libmagic takes them for what they are.
 import gzip
 import io
 import mimetypes
+import re
 import struct
 import sys
 import zipfile
@@ -215,6 +216,48 @@ class TestPlainText:
     def test_libmagic_is_asked(self, asked, content, name, expected):
         assert detect(ContentFile(content), name) == expected
         assert asked == [content]
+
+
+def filled(space, start):
+    """Return a head of that white space."""
+    return (start + space * HEAD)[:HEAD]
+
+
+@needs_libmagic
+class TestSpace:
+    """libmagic takes quadratic time for it; the benchmarks measure that."""
+
+    @pytest.mark.parametrize(
+        "space",
+        ["\n", "\r\n", " \n", "\t\f\v", "a" + "\n" * 99],
+        ids=["LF", "CRLF", "space", "feed", "lines"],
+    )
+    @pytest.mark.parametrize(
+        "charset", ["ascii", "utf-16-le", "utf-16-be", "utf-32-le"]
+    )
+    @pytest.mark.parametrize("start", [b"", b"BM"])
+    def test_libmagic_sees_little_of_it(self, asked, space, charset, start):
+        head = filled(space.encode(charset), start)
+
+        detect(ContentFile(head), "a.bin")
+
+        (seen,) = asked
+        assert seen.startswith(head[:64])
+        assert max(map(len, re.findall(rb"[\0\s]+", seen))) <= 70
+
+    @pytest.mark.parametrize("name", ["a", "a.bin"])
+    def test_text_is_found_behind_it(self, asked, name):
+        content = filled(b"\n", b"")[:4000] + CONTENTS["html"]
+
+        assert detect(ContentFile(content), name) == "text/html"
+        assert asked == [b"\n" * 64 + CONTENTS["html"]]
+
+    def test_content_with_little_of_it_is_seen_as_it_is(self, asked):
+        content = CONTENTS["prose"].replace(b" ", b"\r\n" * 32)
+
+        detect(ContentFile(content), "a.bin")
+
+        assert asked == [content[:HEAD]]
 
 
 @needs_libmagic
