@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 from contextlib import ExitStack, closing, suppress
 from http import HTTPStatus
 from io import BufferedReader, UnsupportedOperation
@@ -32,11 +33,17 @@ from .streams import BLOCK, AsyncBlocks, Part, WholeFile
 # (Python refuses to read numbers that are longer.)
 RANGE = re.compile(r"bytes=(\d{0,640})-(\d{0,640})", re.ASCII | re.IGNORECASE)
 
+# Names that every client reads alike, and what is not in those.
+PLAIN = re.compile(r"[ -$&-~]*")
+NOT_PLAIN = re.compile(r'[^ -~]|[%"\\]')
+
 MISSING = (
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
     SuspiciousOperation,
+    # A stored name of 0.2 that the encoding of the file system does not have.
+    UnicodeEncodeError,
 )
 
 logger = logging.getLogger(__name__)
@@ -60,15 +67,30 @@ def attachment_response(
         response = _offloaded(request, attachment) or _streamed(
             request, attachment, etag, modified
         )
-        # Of names of 0.2: Django's helper overlooks a newline at the end.
-        response.headers["Content-Disposition"] = content_disposition_header(
-            True, attachment.filename.rstrip("\n")
-        )
+        response.headers["Content-Disposition"] = _disposition(attachment.filename)
         response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["ETag"] = etag
     response.headers["Last-Modified"] = http_date(modified)
     return private(response)
+
+
+def _disposition(name: str) -> str:
+    """Return the Content-Disposition with which a download is saved as ``name``.
+
+    Where the name is not plain ASCII, a plain one stands before it, for clients that
+    do not know ``filename*``; where it has a "%", some take that in ``filename`` for
+    percent-encoding. (RFC 6266, appendix D)
+    """
+    # Of names of 0.2: Django's helper overlooks a newline at the end.
+    name = name.rstrip("\n")
+    if PLAIN.fullmatch(name):
+        return str(content_disposition_header(True, name))
+    letters = unicodedata.normalize("NFD", name)
+    plain = "".join(char for char in letters if not unicodedata.combining(char))
+    plain = NOT_PLAIN.sub("_", plain) or "_"
+    encoded = quote(name, safe="")
+    return f"attachment; filename=\"{plain}\"; filename*=utf-8''{encoded}"
 
 
 def _offloaded(request: HttpRequest, attachment: Attachment) -> HttpResponse | None:

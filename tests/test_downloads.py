@@ -126,20 +126,33 @@ class TestHeaders:
 
 
 NAMES = {
-    "it's a 100%.txt": 'filename="it\'s a 100%.txt"',
+    "it's a.txt": 'filename="it\'s a.txt"',
     'a"b.txt': r'filename="a\"b.txt"',
     "a;b.txt": 'filename="a;b.txt"',
-    "Résumé.pdf": "filename*=utf-8''R%C3%A9sum%C3%A9.pdf",
-    "Отчёт.txt": "filename*=utf-8''%D0%9E%D1%82%D1%87%D1%91%D1%82.txt",
-    "😀.txt": "filename*=utf-8''%F0%9F%98%80.txt",
+    # Some clients decode what looks like percent-encoding.
+    "30%de remise.pdf": (
+        "filename=\"30_de remise.pdf\"; filename*=utf-8''30%25de%20remise.pdf"
+    ),
+    "50%20off.txt": "filename=\"50_20off.txt\"; filename*=utf-8''50%2520off.txt",
+    'a%"\\b': "filename=\"a___b\"; filename*=utf-8''a%25%22%5Cb",
+    "Résumé.pdf": "filename=\"Resume.pdf\"; filename*=utf-8''R%C3%A9sum%C3%A9.pdf",
+    "Отчёт.txt": (
+        "filename=\"_____.txt\"; filename*=utf-8''%D0%9E%D1%82%D1%87%D1%91%D1%82.txt"
+    ),
+    "😀.txt": "filename=\"_.txt\"; filename*=utf-8''%F0%9F%98%80.txt",
+    "\u0301": "filename=\"_\"; filename*=utf-8''%CC%81",
+    "／etc／a": "filename=\"_etc_a\"; filename*=utf-8''%EF%BC%8Fetc%EF%BC%8Fa",
     # Rows of 0.2 hold these.
     "a\\b.txt": r'filename="a\\b.txt"',
-    "a\nb.txt": "filename*=utf-8''a%0Ab.txt",
-    "a\r\nSet-Cookie: spam=1": "filename*=utf-8''a%0D%0ASet-Cookie%3A%20spam%3D1",
+    "a\nb.txt": "filename=\"a_b.txt\"; filename*=utf-8''a%0Ab.txt",
+    "a\r\nSet-Cookie: spam=1": (
+        'filename="a__Set-Cookie: spam=1"; '
+        "filename*=utf-8''a%0D%0ASet-Cookie%3A%20spam%3D1"
+    ),
     "a.txt\n": 'filename="a.txt"',
-    "a\nb\n\n": "filename*=utf-8''a%0Ab",
-    "a\x7fb": "filename*=utf-8''a%7Fb",
-    "a\u0301\n": "filename*=utf-8''%C3%A1",
+    "a\nb\n\n": "filename=\"a_b\"; filename*=utf-8''a%0Ab",
+    "a\x7fb": "filename=\"a_b\"; filename*=utf-8''a%7Fb",
+    "a\u0301\n": "filename=\"a\"; filename*=utf-8''%C3%A1",
 }
 
 

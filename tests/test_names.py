@@ -1,14 +1,17 @@
 """Hostile names and types: what is kept, who reaches it, and that nothing runs."""
 
 import asyncio
+import os
 import re
+import shutil
+import subprocess
 import unicodedata
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from io import BytesIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from django.core.files.uploadhandler import FileUploadHandler
@@ -150,12 +153,13 @@ class Received(FileUploadHandler):
 
 
 class Parser(MultiPartParser):
-    """Django's own; counts the names that it refuses."""
+    """Django's own; counts the names that it sees and refuses."""
 
-    refused = 0
+    seen = refused = 0
 
     def sanitize_file_name(self, file_name):
         file_name = super().sanitize_file_name(file_name)
+        self.seen += 1
         self.refused += file_name is None
         return file_name
 
@@ -169,14 +173,16 @@ def expected(body, charset="utf-8"):
     received = Received()
     parser = Parser(meta, BytesIO(body), [received], charset)
     try:
-        parser.parse()
+        fields, _ = parser.parse()
     except MultiPartParserError:
         return (400, "incomplete_upload"), {}
     files = {nfc(name): b"".join(blocks) for name, blocks in received.files}
+    if parser.refused or any(len(name) > 255 for name in files):
+        return (400, "bad_name"), {}
+    if body.count(b"--limit") - 1 > parser.seen + len(fields):
+        return (400, "incomplete_upload"), {}
     if not files:
         return (400, "no_file"), {}
-    if parser.refused or max(map(len, files)) > 255:
-        return (400, "bad_name"), {}
     return None, files
 
 
@@ -184,7 +190,9 @@ def suggested_name(response):
     """Return the name under which a download would be saved, as email reads it."""
     message = Message()
     message["Content-Disposition"] = response.headers["Content-Disposition"]
-    name = message.get_param("filename", header="Content-Disposition")
+    parameters = message.get_params(header="Content-Disposition")
+    # The encoded one, which comes last, goes before the plain one.
+    (*_, name) = [value for key, value in parameters if key == "filename"]
     return collapse_rfc2231_value(name) if isinstance(name, tuple) else name
 
 
@@ -593,9 +601,15 @@ class TestRefusedName:
             assert below(place) == {"temporary"}
         assert not Attachment.objects.exists()
 
-    @pytest.mark.parametrize("name", [*REFUSED, ""])
-    def test_form_has_no_file_without_another(self, client, place, name):
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_name_is_refused_without_another(self, client, place, name):
         response = send(client, form(named(raw(name))))
+
+        assert problem(response) == (400, "bad_name")
+        assert below(place) == {"temporary"}
+
+    def test_input_without_a_file_has_no_name(self, client, place):
+        response = send(client, form(named(raw(""))))
 
         assert problem(response) == (400, "no_file")
         assert below(place) == {"temporary"}
@@ -710,3 +724,78 @@ def test_markup_is_downloaded_and_its_script_does_not_run(client, live_server):
                 assert "ran" in await what_scripts_say(context, url, hidden)
 
     asyncio.run(use_browser())
+
+
+# Names, and as what a client saves them that does not know encoded names.
+SAVED = {
+    "30%de remise.pdf": "30_de remise.pdf",
+    "50%20off.txt": "50_20off.txt",
+    "50%25.txt": "50_25.txt",
+    "100%.txt": "100_.txt",
+    "Résumé.pdf": "Resume.pdf",
+    "a;b 'c'.txt": "a;b 'c'.txt",
+}
+
+
+@pytest.fixture
+def saved_names(client, live_server, tmp_path):
+    """Store files; return their URLs, the session, and a folder to save them in."""
+    upload(client, dict.fromkeys(SAVED, b"spam\n"))
+    urls = [f"{live_server.url}{file_url(name)}" for name in SAVED]
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    return urls, client.cookies["sessionid"].value, folder
+
+
+@pytest.mark.server
+@pytest.mark.django_db(transaction=True)
+class TestSaving:
+    """As what clients save a download."""
+
+    @needs_chromium
+    def test_browser_saves_it_under_its_name(self, saved_names, live_server):
+        urls, session, _ = saved_names
+        cookie = {"name": "sessionid", "value": session, "url": live_server.url}
+
+        async def save():
+            async with browser() as chromium:
+                context = await chromium.new_context()
+                await context.add_cookies([cookie])
+                return [await saved_as(context, url) for url in urls]
+
+        assert asyncio.run(save()) == [*SAVED]
+
+    @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+    def test_curl_saves_every_file(self, saved_names):
+        urls, session, folder = saved_names
+        curl = ["curl", "-sSfOJ", "--noproxy", "*", "--cookie", f"sessionid={session}"]
+        for url in urls:
+            subprocess.run([*curl, url], cwd=folder, check=True)
+
+        assert {path.name for path in folder.iterdir()} == {*SAVED.values()}
+
+    @pytest.mark.skipif(not shutil.which("wget"), reason="needs wget")
+    def test_wget_saves_every_file(self, saved_names):
+        urls, session, folder = saved_names
+        subprocess.run(
+            [
+                *("wget", "-q", "--no-proxy", "--content-disposition", "--no-cookies"),
+                *(f"--header=Cookie: sessionid={session}", *urls),
+            ],
+            cwd=folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            check=True,
+        )
+
+        saved = {os.fsencode(path.name) for path in folder.iterdir()}
+        # It decodes every name once more.
+        assert saved == {unquote_to_bytes(name) for name in SAVED}
+
+
+async def saved_as(context, url):
+    """Open ``url``, which is downloaded; return the name that the browser gives it."""
+    page = await context.new_page()
+    async with page.expect_download() as downloading:
+        with pytest.raises(Exception, match="Download is starting"):
+            await page.goto(url)
+    return (await downloading.value).suggested_filename
