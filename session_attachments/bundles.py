@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
 from django.core.files import File
+from django.core.files.base import ContentFile
 from django.db import IntegrityError, connections, transaction
 from django.db.models import ProtectedError, RestrictedError
 
@@ -54,7 +55,7 @@ def normalize(text: str) -> str:
 def check_name(name: str) -> str:
     """Return ``name`` as it is kept; raises BadName if it cannot be."""
     name = normalize(name)
-    if not _is_plain(name, MAX_NAME) or name in {".", ".."}:
+    if not _is_plain(name, MAX_NAME):
         raise BadName(name=name[:MAX_NAME])
     return name
 
@@ -132,16 +133,17 @@ class Bundle:
             raise BadBundle
         if not files:
             raise NoFile
-        named = {check_name(os.path.basename(file.name or "")): file for file in files}
-        for name, file in named.items():
-            check_size(file.size, name)
+        named = {_name(file): _as_bytes(file) for file in files}
+        sizes = {name: _size(file) for name, file in named.items()}
+        for name, size in sizes.items():
+            check_size(size, name)
         key = ensure_filing_key(self.session)
         attachments = [
             Attachment(
                 session_id=key,
                 bundle=self.bundle_id,
                 filename=name,
-                size=file.size,
+                size=sizes[name],
                 mimetype=_accepted_type(file, name),
             )
             for name, file in sorted(named.items())
@@ -269,6 +271,32 @@ def _remove_unprotected(rows: AttachmentQuerySet, *, locked: bool = False) -> Re
         raise AttachmentProtected from error
 
 
+def _name(file: File[Any]) -> str:
+    """Return what an attachment of ``file`` is called; raises BadName."""
+    name = file.name or ""
+    # A file of the operating system's may have a number, or bytes, for a name.
+    if not isinstance(name, str | os.PathLike):
+        raise BadName(name=str(name)[:MAX_NAME])
+    return check_name(os.path.basename(name))
+
+
+def _as_bytes(file: File[Any]) -> File[Any]:
+    """Return ``file``, or what is in it, in UTF-8, if it is in text mode.
+
+    A storage would count its characters, and encode them as the locale says.
+    """
+    file.seek(0)
+    if isinstance(file.read(0), bytes):
+        return file
+    return ContentFile(file.read().encode(), file.name)
+
+
+def _size(file: File[Any]) -> int:
+    """Return the size of ``file`` in bytes, with what is still in its buffer."""
+    file.seek(0, os.SEEK_END)
+    return int(file.tell())
+
+
 def _accepted_type(file: File[Any], name: str) -> str:
     """Return the type of ``file``; raises Invalid if a validator says no."""
     mimetype = content.detect(file, name)
@@ -282,10 +310,14 @@ def _accepted_type(file: File[Any], name: str) -> str:
 
 
 def _is_plain(text: str, length: int) -> bool:
-    """Whether ``text`` has 1 to ``length`` characters, no slash, no control."""
+    """Whether ``text`` has 1 to ``length`` characters, no slash, no control.
+
+    Nor is it ``.`` or ``..``, which clients take out of a URL.
+    """
     return (
         0 < len(text) <= length
         and "/" not in text
+        and text not in {".", ".."}
         and not any(unicodedata.category(char) in {"Cc", "Cs"} for char in text)
     )
 

@@ -102,9 +102,6 @@ def detect(file: File[Any], name: str) -> str:
     """
     file.seek(0)
     head = file.read(HEAD)
-    if isinstance(head, str):
-        # Of a file in text mode, such as Django's ContentFile("text").
-        head = head.encode()[:HEAD]
     file.seek(0)
     named = _by_name(name)
     if _textual(named) and _is_plain_text(head):

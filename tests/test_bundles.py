@@ -1,13 +1,17 @@
 """The Python API for hosts: Bundle."""
 
+import os
 import threading
 from contextlib import suppress
 from functools import partial
+from io import StringIO
+from tempfile import NamedTemporaryFile, TemporaryFile
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile, File
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import (
     DatabaseError,
     IntegrityError,
@@ -17,6 +21,7 @@ from django.db import (
 )
 from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import (
@@ -171,6 +176,65 @@ class TestAdd:
         assert contents(bundle) == {"report.txt": b"report"}
         assert path.exists()
 
+    def test_what_is_not_yet_written_counts(self, bundle, settings):
+        settings.SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE = 5 / 1024 / 1024
+        with TemporaryFile() as five, NamedTemporaryFile() as six:
+            five.write(b"hello")
+            six.write(b"hello!")
+
+            with pytest.raises(BundleTooLarge):
+                bundle.add(File(six, name="x.txt"))
+            (attachment,) = bundle.add(File(five, name="x.txt"))
+
+        assert attachment.size == bundle.size == 5
+        assert contents(bundle) == {"x.txt": b"hello"}
+
+    def test_file_on_disk_that_is_not_yet_written_is_stored_whole(self, bundle):
+        with TemporaryUploadedFile("x.txt", "text/plain", 0, None) as file:
+            file.write(b"hello")
+
+            (attachment,) = bundle.add(file)
+
+            assert attachment.size == 5
+            assert contents(bundle) == {"x.txt": b"hello"}
+
+    def test_text_counts_as_its_bytes(self, bundle, tmp_path):
+        path = tmp_path / "words.txt"
+        path.write_text("Слова\n", "utf-8")
+        with path.open(encoding="utf-8") as words:
+            sizes = [
+                file.size
+                for file in bundle.add(
+                    ContentFile("Слова", "a.txt"), File(words), File(StringIO("ж"), "z")
+                )
+            ]
+
+        assert sizes == [10, 11, 2]
+        assert contents(bundle) == {
+            "a.txt": "Слова".encode(),
+            "words.txt": "Слова\n".encode(),
+            "z": "ж".encode(),
+        }
+
+    def test_name_may_be_a_path(self, bundle, tmp_path):
+        bundle.add(ContentFile(b"spam\n", tmp_path / "spam.txt"))
+
+        assert contents(bundle) == {"spam.txt": b"spam\n"}
+
+    def test_name_that_is_no_text_is_refused(self, bundle, stored, tmp_path):
+        path = tmp_path / "spam.txt"
+        path.touch()
+        with (
+            path.open("rb") as file,
+            TemporaryFile() as numbered,
+            open(os.fsencode(path), "rb") as named_in_bytes,
+        ):
+            for bad in (numbered, named_in_bytes):
+                with pytest.raises(BadName):
+                    bundle.add(File(file), File(bad))
+
+        assert stored() == []
+
     def test_file_that_was_read_before_is_stored_whole(self, bundle):
         file = ContentFile(b"spam\n", "spam.txt")
         file.read()
@@ -188,7 +252,9 @@ class TestAdd:
         assert stored() == [new.file.name]
         assert new.pk != old.pk
 
-    @pytest.mark.parametrize("bundle_id", ["", "x" * 257, "a/b", "a\nb", "a\0b"])
+    @pytest.mark.parametrize(
+        "bundle_id", ["", "x" * 257, "a/b", "a\nb", "a\0b", ".", ".."]
+    )
     def test_bad_bundle_id(self, session, stored, bundle_id):
         bundle = Bundle(session, bundle_id)
 
@@ -197,7 +263,7 @@ class TestAdd:
         assert stored() == []
         assert (bundle.list(), len(bundle), bundle.clear()) == ([], 0, 0)
 
-    @pytest.mark.parametrize("bundle_id", ["x" * 256, " ", "..", "%", "я" * 256])
+    @pytest.mark.parametrize("bundle_id", ["x" * 256, " ", "...", "%", "я" * 256])
     def test_good_bundle_id(self, session, bundle_id):
         add(Bundle(session, bundle_id), spam=b"spam\n")
 
@@ -224,9 +290,14 @@ class TestAdd:
 
         add(bundle, spam=b"spam\n")
 
-        with pytest.raises(Invalid, match=r"No PDF, please\.") as caught:
-            add(bundle, spam=b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
+        with pytest.raises(Invalid) as caught:
+            add(bundle, egg=b"spam\n", spam=b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
         assert caught.value.name == "spam.txt"
+        assert str(caught.value) == (
+            "The file “spam.txt” is not accepted. No PDF, please."
+        )
+        with translation.override("ru"):
+            assert str(caught.value) == "Файл «spam.txt» не принят. No PDF, please."
         assert contents(bundle) == {"spam.txt": b"spam\n"}
 
 

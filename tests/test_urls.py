@@ -181,7 +181,7 @@ BUNDLES = {
     "256 characters": "b" * 256,
     "256 characters in NFC": "e\u0301" * 256,
     "not in ASCII": "отчёт за ноябрь 😀",
-    "no name of a folder": "..",
+    "dots": "...",
     "punctuation": "a%b?c#d;e&f=g'h\"i\\j",
     "trailing space": "foo ",
     "format character": "a\u200db\u00adc",
@@ -195,6 +195,8 @@ BAD_BUNDLES = {
     "NUL": "foo\0",
     "delete": "foo\x7f",
     "next line": "foo\x85",
+    "folder": ".",
+    "folder above": "..",
 }
 
 
