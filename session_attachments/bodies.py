@@ -1,6 +1,14 @@
 """The body of a request, as it is being read."""
 
+import math
+import re
 from typing import Any
+
+from django.core.exceptions import TooManyFieldsSent
+
+from .bundles import MAX_NAME
+from .conf import conf
+from .exceptions import AttachmentError, BadName, IncompleteUpload
 
 BLOCK = 64 * 1024
 
@@ -11,6 +19,19 @@ TAIL = 4096
 # How much is asked for at once. Servers copy what they have read ahead at each read, so
 # that a large upload in Django's blocks of 64 KB takes twice as long.
 AHEAD = 512 * 1024
+
+# Django's limit for the headers of a part, in bytes.
+MAX_HEADERS = 1024
+
+# What the headers of a part may cost, and all that cost more, in microseconds or so.
+ORDINARY = 20
+MAX_EXTRA = 50_000
+
+FILE = re.compile(
+    rb"^content-disposition *:[^\n]*; *filename[^;\"\n]*=\"?([^\"\n]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+MULTIPART = re.compile(rb"^content-type *: *multipart/", re.IGNORECASE | re.MULTILINE)
 
 
 def drain(stream: Any) -> None:
@@ -28,7 +49,12 @@ def drain(stream: Any) -> None:
 
 
 class Body:
-    """The stream of a form, counted: its bytes, and its ``parts``."""
+    """The stream of a form, counted: its bytes, its ``parts``, and what they cost.
+
+    Django does not count parts without a name; and what it needs for headers as long as
+    it allows would keep it busy 200 times as long as other content of their length.
+    ``skipped`` is what to say of a part that Django skips.
+    """
 
     def __init__(self, stream: Any, boundary: bytes) -> None:
         self._stream = stream
@@ -36,26 +62,33 @@ class Body:
         self._count = 0
         self._tail = b""
         self._ahead = memoryview(b"")
+        self._unseen = b""
+        self._extra = 0
         self.parts = -1  # the last delimiter has none behind it
+        self.skipped: AttachmentError = IncompleteUpload()
+        limits = conf.max_number_of_fields, conf.max_number_of_files
+        self._max_parts = math.inf if None in limits else sum(filter(None, limits))
 
     def read(self, size: int) -> bytes:
-        """Read up to ``size`` bytes."""
+        """Read up to ``size`` bytes.
+
+        Raises TooManyFieldsSent if there were more parts than Django allows fields and
+        files, IncompleteUpload for headers that no client writes and for a form within
+        the form, of which Django makes a field.
+        """
+        # Django allows two more, for what stands before and after the delimiters.
+        if self.parts > self._max_parts + 2:
+            raise TooManyFieldsSent
         if not self._ahead:
             self._ahead = memoryview(self._stream.read(max(size, AHEAD)))
         data = bytes(self._ahead[:size])
         self._ahead = self._ahead[size:]
         self._count += len(data)
-        # One may begin in what came before.
-        width = len(self._delimiter) - 1
-        self._count_parts(self._tail[-width:] + data[:width])
-        self._count_parts(data)
         self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+        self._look_at(data)
+        if self._extra > MAX_EXTRA:
+            raise IncompleteUpload
         return data
-
-    def _count_parts(self, data: bytes) -> None:
-        # Looking is many times as fast as counting.
-        if self._delimiter in data:
-            self.parts += data.count(self._delimiter)
 
     def is_complete(self, content_length: int) -> bool:
         """Whether all bytes came, and among them the delimiter that closes a form.
@@ -63,3 +96,49 @@ class Body:
         Django's parser takes a form that is cut short for whole. (RFC 2046, 5.1.1)
         """
         return self._count >= content_length and self._delimiter + b"--" in self._tail
+
+    def _look_at(self, data: bytes) -> None:
+        """Look at the parts whose headers end in ``data``, at its end at all."""
+        before, *parts = (self._unseen + data).split(self._delimiter)
+        if parts and data and _headers(parts[-1]) is None:
+            # They go on in what comes next.
+            self._unseen = self._delimiter + parts.pop()
+        else:
+            # The next delimiter may begin here.
+            self._unseen = [before, *parts][-1][1 - len(self._delimiter) :]
+        self.parts += len(parts)
+        for part in parts:
+            self._look_at_headers(_headers(part) or b"")
+
+    def _look_at_headers(self, headers: bytes) -> None:
+        self._extra += max(0, _cost(headers) - ORDINARY)
+        file = FILE.search(headers)
+        if file is None and MULTIPART.search(headers):
+            # multipart/mixed, as RFC 2388 had it for several files of one field.
+            raise IncompleteUpload
+        if file and not _is_utf_8(file[0]):
+            self.skipped = BadName(name=file[1].decode(errors="replace")[:MAX_NAME])
+
+
+def _headers(part: bytes) -> bytes | None:
+    """Return the headers of ``part``, or None if their end is still to come."""
+    headers, end, _ = part[:MAX_HEADERS].partition(b"\r\n\r\n")
+    return headers if end or len(part) >= MAX_HEADERS else None
+
+
+def _cost(headers: bytes) -> int:
+    """Return what Django's parser needs for ``headers``, in microseconds or so.
+
+    That grows with the parameters and the lines, not with the bytes, but for encoded
+    parameters (RFC 8187), which may be in Python's punycode.
+    """
+    encoded = len(headers) // 2 if b"*" in headers else 0
+    return headers.count(b";") + 5 * headers.count(b"\n") + encoded
+
+
+def _is_utf_8(header: bytes) -> bool:
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -111,6 +111,11 @@ class Conf:
         return None
 
     @property
+    def max_number_of_fields(self) -> int | None:
+        """Django's own limit of fields in one form; None: no limit."""
+        return settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+
+    @property
     def max_number_of_files(self) -> int | None:
         """Django's own limit of files in one form; None: no limit."""
         return settings.DATA_UPLOAD_MAX_NUMBER_FILES

@@ -27,10 +27,11 @@ class AttachmentError(Exception):
         self.message = message
 
     def __str__(self) -> str:
-        return self.message or str(self.detail) % {
+        return str(self.detail) % {
             "name": self.name,
             "limit": self.limit,
             "size": filesizeformat(self.limit or 0),
+            "message": self.message,
         }
 
 
@@ -48,6 +49,14 @@ class IncompleteUpload(AttachmentError):
     code = "incomplete_upload"
     title = _("Incomplete upload")
     detail = _("The upload arrived incomplete or malformed. Please send it again.")
+
+
+class ChunkedUpload(AttachmentError):
+    """A piece of a file, which would be stored as if it were the file."""
+
+    code = "chunked_upload"
+    title = _("Upload in pieces")
+    detail = _("The file came in pieces. Please send it as a whole.")
 
 
 class BadForm(AttachmentError):
@@ -80,11 +89,12 @@ class BadBundle(AttachmentError):
 
 
 class Invalid(AttachmentError):
-    """One of SESSION_ATTACHMENTS_VALIDATORS said no; the detail is its message."""
+    """One of SESSION_ATTACHMENTS_VALIDATORS said no; the detail has its message."""
 
     code = "invalid"
     title = _("File not accepted")
-    detail = _("The file is not accepted.")
+    # Translators: as in: The file “a.exe” is not accepted. Please send a PDF.
+    detail = _("The file “%(name)s” is not accepted. %(message)s")
 
 
 class FileTooLarge(AttachmentError):

@@ -7,9 +7,11 @@ import os
 from functools import cache
 from typing import Protocol
 
+from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser
 
 from .exceptions import IncompleteUpload
+from .pieces import refuse_piece
 
 # "Python Specific Encodings" in the documentation of codecs, as far as they decode.
 PYTHON_SPECIFIC = {"idna", "punycode", "raw_unicode_escape", "unicode_escape"}
@@ -29,22 +31,37 @@ class Names(Protocol):
 class Parser(MultiPartParser):
     """Tells ``names`` each name as it is, and what Django drops without a word.
 
-    Upload handlers get a name without its extension if that is too long for the name
-    of a temporary file.
+    Upload handlers get a name without its extension if a temporary file cannot have
+    it: it is too long, or not in the encoding of the file system.
     """
 
     names: Names
+    #: Django's own: the fields until now.
+    _post: QueryDict
 
     def sanitize_file_name(self, file_name: str) -> str | None:
-        """Return the name that upload handlers get, or None for none."""
+        """Return the name that upload handlers get, or None for none.
+
+        Raises ChunkedUpload if the fields before the file say that it is a piece.
+        """
+        refuse_piece(self._post)
         self.names.seen += 1
         name: str | None = super().sanitize_file_name(file_name)
         if name is None:
             self.names.dropped.append(file_name)
             return None
         self.names.full_name = name
-        root, extension = os.path.splitext(name)
-        return name if len(os.fsencode(extension)) <= MAX_EXTENSION else root
+        while not _can_end(name):
+            name = os.path.splitext(name)[0]
+        return name
+
+
+def _can_end(name: str) -> bool:
+    """Whether a temporary file can have the extension of ``name``."""
+    try:
+        return len(os.fsencode(os.path.splitext(name)[1])) <= MAX_EXTENSION
+    except UnicodeEncodeError:
+        return False
 
 
 @cache

@@ -29,6 +29,7 @@ Response = TypeVar("Response", bound=HttpResponseBase)
 STATUSES = {
     exceptions.NoFile.code: HTTPStatus.BAD_REQUEST,
     exceptions.IncompleteUpload.code: HTTPStatus.BAD_REQUEST,
+    exceptions.ChunkedUpload.code: HTTPStatus.BAD_REQUEST,
     exceptions.BadForm.code: HTTPStatus.BAD_REQUEST,
     exceptions.BadName.code: HTTPStatus.BAD_REQUEST,
     exceptions.BadBundle.code: HTTPStatus.BAD_REQUEST,

@@ -22,6 +22,7 @@ from .bodies import Body, drain
 from .bundles import MAX_NAME, check_name, check_size, check_totals
 from .exceptions import AttachmentError, BadName, IncompleteUpload, LengthRequired
 from .parsers import check_charset, parser_class
+from .pieces import refuse_partial, refuse_piece
 
 Files = list["UploadedFile[bytes]"]
 FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
@@ -30,9 +31,11 @@ FilesByField = MultiValueDict[str, "UploadedFile[bytes]"]
 def install(request: HttpRequest) -> None:
     """Let the limits hold for the form in ``request``, which is not yet read.
 
-    Raises LengthRequired for a body that Django would not read. Where a middleware
-    of the host's has read the form already, the limits hold after that only.
+    Raises LengthRequired for a body that Django would not read, ChunkedUpload for a
+    part of one. Where a middleware of the host's has read the form already, the limits
+    hold after that only.
     """
+    refuse_partial(request)
     if not request.META.get("CONTENT_LENGTH"):
         stream = request._stream
         if isinstance(request, WSGIRequest):
@@ -55,7 +58,7 @@ def skip_files(request: HttpRequest) -> None:
     For what looks into a form for its CSRF token only.
     """
     with suppress(AttributeError):
-        request.upload_handlers = [SkipFiles(request)]
+        request.upload_handlers = [FieldReader(request)]
 
 
 def uploaded_files(request: HttpRequest) -> Files:
@@ -71,6 +74,7 @@ def uploaded_files(request: HttpRequest) -> Files:
                 # CsrfViewMiddleware keeps to itself that the client went away.
                 raise handler.error
             return handler.files
+    refuse_piece(request.POST)
     return [file for _, field in files.lists() for file in field]
 
 
@@ -119,8 +123,8 @@ class UploadReader(FileUploadHandler):
                 raise self.limits.error
             if self.limits.stopped(files) or not body.is_complete(content_length):
                 raise IncompleteUpload
-            if files:
-                self._refuse_skipped(body.parts, fields)
+            self._refuse_skipped(body, fields)
+            refuse_piece(fields)
         except BaseException as error:
             self.error = error
             self._close(files)
@@ -128,13 +132,13 @@ class UploadReader(FileUploadHandler):
         self.files = list(self.limits.in_order(files))
         return fields, files
 
-    def _refuse_skipped(self, parts: int, fields: QueryDict) -> None:
+    def _refuse_skipped(self, body: Body, fields: QueryDict) -> None:
         """Raise if Django has skipped a part: beside others it would go unnoticed."""
         if self.limits.dropped:
             raise BadName(name=self.limits.dropped[0][:MAX_NAME])
         # It also skips what has a header that it does not understand.
-        if parts > self.limits.seen + sum(len(v) for _, v in fields.lists()):
-            raise IncompleteUpload
+        if body.parts > self.limits.seen + sum(len(v) for _, v in fields.lists()):
+            raise body.skipped
 
     def _close(self, files: FilesByField) -> None:
         """Close, and so delete, what was received, the file under way included."""
@@ -244,8 +248,8 @@ class Unclaimed(FileUploadHandler):
         self.limits.unclaimed()
 
 
-class SkipFiles(FileUploadHandler):
-    """Skips every file: nothing of it is kept."""
+class FieldReader(FileUploadHandler):
+    """Parses the form for its fields, and skips its files."""
 
     def handle_raw_input(
         self,
@@ -254,9 +258,16 @@ class SkipFiles(FileUploadHandler):
         content_length: int,
         boundary: bytes,  # type: ignore[override]
         encoding: str | None = None,
-    ) -> None:
-        """Leave the parsing to Django, if it can decode the fields."""
+    ) -> tuple[QueryDict, FilesByField]:
+        """Return the fields, and no files; raises what refuses them."""
         check_charset(encoding)
+        body: Any = Body(input_data, boundary)
+        skip = [SkipFiles(self.request)]
+        return MultiPartParser(META, body, skip, encoding).parse()
+
+
+class SkipFiles(FileUploadHandler):
+    """Skips every file: nothing of it is kept."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Skip it."""

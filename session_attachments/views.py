@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from .bundles import Bundle
 from .downloads import attachment_response
 from .exceptions import AttachmentNotFound
+from .pieces import refuse_question
 from .responses import json_response, listing
 from .uploadhandlers import uploaded_files
 
@@ -19,6 +20,7 @@ def list_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
     Not if another site has sent it here: with SESSION_COOKIE_SAMESITE = "Strict" it may
     have a session, whose cookie it does not send, and the new one would replace it.
     """
+    refuse_question(request.GET)
     bundle = Bundle(request.session, bundle_id)
     if request.headers.get("Sec-Fetch-Site") != "cross-site":
         bundle.start_session()

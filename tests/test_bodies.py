@@ -115,6 +115,13 @@ def encoded(content, encoding):
     return part(content, headers=f"Content-Transfer-Encoding: {encoding}\r\n")
 
 
+def long_header(rest, start=b""):
+    """Return a part with as long a header as Django takes."""
+    header = b"Content-Disposition:x" + start
+    return b"--limit\r\n" + (header + rest * 1000)[:1000] + b"\r\n\r\n\r\n"
+
+
+UNNAMED = b"--limit\r\nContent-Disposition:x;filename=b\r\n\r\n\r\n"
 NESTED = b'--inner\r\nContent-Disposition: file; filename="a"\r\n\r\na\r\n--inner--'
 MIXED = "Content-Type: multipart/mixed; boundary=inner\r\n"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -123,10 +130,12 @@ REFUSED = {
         "no body": b"",
         "only fields": form(part(b"egg", None)),
         "empty file name": form(part(name="")),
-        "nested files": form(part(NESTED, None, headers=MIXED)),
-        "LF only": form(NEW).replace(b"\r", b""),
     },
     (400, "incomplete_upload"): {
+        "nested files": form(NEW, part(NESTED, None, headers=MIXED)),
+        "LF only": form(NEW).replace(b"\r", b""),
+        "parameters": form(NEW, *[long_header(b";")] * 4000),
+        "lines of a header": form(NEW, *[long_header(b"\r\n:;")] * 4000),
         "garbage": bytes(range(256)) * 8000,
         "no end": form(NEW, end=b""),
         "half an end": form(NEW, end=b"--limit-"),
@@ -143,8 +152,13 @@ REFUSED = {
         "fields": form(NEW, *[part(b"", None)] * 10_000),
         "empty parts": form(NEW, *[b"--limit\r\n\r\n\r\n"] * 10_000),
         "boundaries": form(NEW, *[b"--limit\r\n"] * 10_000),
+        "files in no field": form(NEW, *[UNNAMED] * 10_000),
+        "files in no field, behind the end": form(NEW) + UNNAMED * 10_000,
     },
-    (400, "bad_name"): {"long name": form(NEW, part(name="n" * 256))},
+    (400, "bad_name"): {
+        "long name": form(NEW, part(name="n" * 256)),
+        "name in Latin-1": form(part(name="MARK").replace(b"MARK", b"\xe9")),
+    },
     (400, "invalid"): {"validator": form(NEW, part(name="a.exe"))},
     (413, "file_too_large"): {"file": kilobytes(1, 1100)},
     (413, "bundle_too_large"): {"bundle": kilobytes(700, 700)},
@@ -460,6 +474,12 @@ BROKEN = {
         (400, "incomplete_upload"), form(RIGHT, b"--limit", bytes(MEGABYTE)), MULTIPART,
     ),
     "fields": ((400, "bad_form"), form(RIGHT, *[part(b"", None)] * 10_000), MULTIPART),
+    "files in no field": (
+        (400, "bad_form"), form(RIGHT, *[UNNAMED] * 10_000), MULTIPART,
+    ),
+    "parameters": (
+        (400, "incomplete_upload"), form(RIGHT, *[long_header(b";")] * 999), MULTIPART,
+    ),
     "large field": (
         (413, "form_too_large"), form(RIGHT, part(b"f" * 10_001, None)), MULTIPART,
     ),

@@ -232,12 +232,62 @@ class TestPartThatDjangoSkips:
 
             response = send(client, form(first, LATIN))
 
-            assert problem(response) == (400, "incomplete_upload")
+            assert problem(response) == (400, "bad_name")
 
     def test_file_input_without_a_file_is_none(self, client):
         body = form(part(b"", ""), part(b"spam\n"), part(b"", ""))
 
         assert names(send(client, body)) == ["spam.txt"]
+
+
+def headers_of(start, rest):
+    """Return a part with headers as long as Django takes them."""
+    headers = f"Content-Disposition: form-data{start}"
+    return f"--limit\r\n{(headers + rest * 1000)[:1000]}\r\n\r\n\r\n".encode()
+
+
+class TestHeaders:
+    """What keeps Django's parser busy for longer than it takes to send."""
+
+    @pytest.mark.parametrize("name", ["", ";name=a", ";name=a;filename=a"])
+    @pytest.mark.parametrize(
+        ("start", "rest"),
+        [
+            ("", ";"),
+            ("", ";a"),
+            (';a="', ";"),
+            ("", "\r\n:;"),
+            (";a*=punycode''-", "a"),
+        ],
+    )
+    def test_headers_that_no_client_writes_are_refused(
+        self, client, stored, name, start, rest
+    ):
+        body = form(part(), *[headers_of(name + start, rest)] * 900)
+
+        response = send(client, body)
+
+        assert problem(response) == (400, "incomplete_upload")
+        assert stored() == []
+        enforcing = Client(enforce_csrf_checks=True)
+        enforcing.cookies["csrftoken"] = "a" * 32
+        response = send(enforcing, body, url=f"{URL}delete/")
+        assert problem(response) == (400, "incomplete_upload")
+
+    def test_many_fields_and_files_are_taken(self, client):
+        fields = [
+            part(b"*", None, f"a*{n}", "Content-Type: a/b\r\n") for n in range(990)
+        ]
+        files = [part(b"", f"{n};" + ";*" * 100) for n in range(100)]
+
+        assert len(names(send(client, form(*fields, *files)))) == 100
+
+    def test_number_of_parts_is_as_unlimited_as_that_of_fields(self, client, settings):
+        settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = None
+
+        response = send(client, form(part(), *[part(b"", None)] * 2000))
+
+        assert names(response) == ["spam.txt"]
 
 
 class Broken(BytesIO):

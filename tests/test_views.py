@@ -134,9 +134,10 @@ def incomplete(case, *args, **kwargs):
     return refused(400, "incomplete_upload", case, *args, **kwargs)
 
 
-def bad_name(case, name, about=None):
+def bad_name(case, name, about=None, before=(NEW,)):
     about = {"name": about or unicodedata.normalize("NFC", name)[:255]}
-    return refused(400, "bad_name", case, form(NEW, part(name=name)), about=about)
+    case = f"{case}, {len(before)} before"
+    return refused(400, "bad_name", case, form(*before, part(name=name)), about=about)
 
 
 def too_large(code, limits, *parts, **about):
@@ -146,18 +147,41 @@ def too_large(code, limits, *parts, **about):
 
 BIG = part(b"b" * (MEGABYTE + 1), "big.bin")
 TEN = part(b"b" * 10, "ten.txt")
+MARKED = part(b"b" * 99, "MARK")
+LATIN = MARKED.replace(b"MARK", b"caf\xe9.txt")
+NESTED = b'--in\r\nContent-Disposition: file; filename="a"\r\n\r\na\r\n--in--'
+MIXED = "Content-Type: multipart/mixed; boundary=in\r\n"
+# What Django's parser passes over without a word, and how that is refused.
+SKIPPED = {
+    "name in no charset": (
+        "incomplete_upload",
+        MARKED.replace(b'filename="MARK"', b"filename*=mark''mark"),
+    ),
+    "field not in UTF-8": (
+        "incomplete_upload", part(b"", None, "MARK").replace(b"MARK", b"\xcc"),
+    ),
+    "no field": (
+        "incomplete_upload", MARKED.replace(b'name="file"; ', b""),
+    ),
+    "line ends of another kind": (
+        "incomplete_upload", MARKED.replace(b'"MARK"\r\n\r\n', b'"MARK"\n\n'),
+    ),
+    "part that is none": ("incomplete_upload", b"--limit\r\n\r\nspam\r\n"),
+    "part of another kind": ("incomplete_upload", b"--limit\r\nX: x\r\n\r\nspam\r\n"),
+    "form within the form": (
+        "incomplete_upload", part(NESTED, None, "more", headers=MIXED),
+    ),
+    "form within the form, in other words": (
+        "incomplete_upload",
+        part(NESTED, None, "filename=", headers=MIXED.swapcase()),
+    ),
+}  # fmt: skip
 REFUSALS = [
     no_file("no body", b""),
     no_file("no body and no length", b"", CONTENT_LENGTH=""),
     no_file("empty form", form()),
     no_file("only fields", form(part(b"spam", None), part(b"spam.txt", None, "name"))),
     no_file("empty file name", form(part(name=""))),
-    *(
-        no_file(f"file name {name}", form(part(name=name)))
-        for name in (".", "..", "a/")
-    ),
-    no_file("unprintable file name", form(part(name="\u200d\u00a0"))),
-    no_file("file in no field", form(part()).replace(b'name="file"; ', b"")),
     no_file("urlencoded", b"spam=egg", "application/x-www-form-urlencoded"),
     no_file(
         "urlencoded, not in UTF-8",
@@ -183,19 +207,17 @@ REFUSALS = [
     incomplete("charset is none", form(NEW), f"{MULTIPART}; charset=base64"),
     incomplete("charset is Python's", form(NEW), f"{MULTIPART}; charset=punycode"),
     incomplete("charset is undefined", form(NEW), f"{MULTIPART}; charset=undefined"),
-    incomplete("file in a field without a name", form(NEW, part(field=""))),
+    incomplete("file in a field without a name, last", form(NEW, part(field=""))),
     *(
-        incomplete(
-            f"file with {what}", form(NEW, part(b"b" * 99, "MARK")).replace(*how)
+        refused(400, code, f"{what}, {where}", form(*before, skipped, *after))
+        for what, (code, skipped) in SKIPPED.items()
+        for where, before, after in (
+            ("alone", [], []),
+            ("before a file", [], [NEW]),
+            ("after a file", [NEW], []),
         )
-        for what, how in {
-            "a name not in UTF-8": (b'"MARK"', b'"\xcc\xc0\xd0\xca"'),
-            "a name in no charset": (b'filename="MARK"', b"filename*=mark''mark"),
-            "no field": (b'name="file"; filename="MARK"', b'filename="MARK"'),
-            "line ends of another kind": (b'"MARK"\r\n\r\n', b'"MARK"\n\n'),
-        }.items()
     ),
-    incomplete("part that is none", form(b"--limit\r\n\r\nspam\r\n", NEW)),
+    incomplete("file in a field without a name", form(part(field=""))),
     incomplete("negative length", form(NEW), length=-1),
     incomplete("long header", form(NEW, part(headers=f"X-Spam: {'s' * 1024}\r\n"))),
     incomplete("long name in UTF-8", form(NEW, part(name="\U0001f600" * 250))),
@@ -214,11 +236,24 @@ REFUSALS = [
         form(NEW, *[part(b"", None)] * 10),
         limits={"DATA_UPLOAD_MAX_NUMBER_FIELDS": 5},
     ),
+    *(
+        refused(
+            400,
+            "bad_name",
+            f"name not in UTF-8, {len(before)} before, {len(after)} after",
+            form(*before, LATIN, *after),
+            about={"name": "caf\ufffd.txt"},
+        )
+        for before, after in (([], []), ([NEW], []), ([], [NEW]))
+    ),
     bad_name("256 characters", "n" * 256),
     bad_name("256 characters and a type", f"{'n' * 252}.txt"),
     bad_name("256 characters in NFC", DECOMPOSED * 256),
-    *(bad_name(f"file name {name}", name) for name in (".", "..", "a/")),
-    bad_name("unprintable file name", "\u200d\u00a0"),
+    *(
+        bad_name(f"file name {name}", name, before=before)
+        for name in (".", "..", "a/", "\u200d\u00a0")
+        for before in ([], [NEW])
+    ),
     bad_name("nothing after a long folder", f"{'n' * 300}/", "n" * 255),
     refused(
         400,
@@ -226,7 +261,10 @@ REFUSALS = [
         "validator",
         form(NEW, part(name="virus.exe")),
         limits={"SESSION_ATTACHMENTS_VALIDATORS": ["tests.test_views.no_programs"]},
-        about={"name": "virus.exe", "detail": "No programs, please."},
+        about={
+            "name": "virus.exe",
+            "detail": "The file “virus.exe” is not accepted. No programs, please.",
+        },
     ),
     too_large(
         "file_too_large",
