@@ -14,6 +14,7 @@ import zipfile
 import pytest
 from django.core.files.base import ContentFile, File
 
+from session_attachments import content
 from session_attachments.content import HEAD, detect
 from tests.clients import needs_libmagic
 
@@ -176,12 +177,12 @@ def asked(monkeypatch):
 
     asked = []
 
-    def note(head, mime):
+    def note(self, head):
         asked.append(head)
-        return from_buffer(head, mime)
+        return from_buffer(self, head)
 
-    from_buffer = magic.from_buffer
-    monkeypatch.setattr(magic, "from_buffer", note)
+    from_buffer = magic.Magic.from_buffer
+    monkeypatch.setattr(magic.Magic, "from_buffer", note)
     return asked
 
 
@@ -392,7 +393,40 @@ class TestFile:
 
 
 @pytest.fixture
-def no_libmagic(monkeypatch):
+def new_libmagic():
+    """Let the test load libmagic anew, and the next one again."""
+    content._libmagic.cache_clear()
+    yield
+    content._libmagic.cache_clear()
+
+
+@pytest.mark.usefixtures("new_libmagic")
+class TestPatterns:
+    """They take quadratic time; the benchmarks measure it."""
+
+    def test_patterns_look_at_few_bytes(self):
+        import magic
+
+        detect(ContentFile(CONTENTS["png"]), "a")
+
+        limit = content._libmagic().getparam(magic.MAGIC_PARAM_REGEX_MAX)
+        assert limit == content.PATTERN == 1024
+
+    @pytest.mark.parametrize(
+        ("attribute", "value"),
+        [("_has_param", False), ("MAGIC_PARAM_REGEX_MAX", 99)],
+        ids=["no limits", "not this limit"],
+    )
+    def test_old_libmagic_has_no_limit(self, monkeypatch, attribute, value):
+        import magic
+
+        monkeypatch.setattr(magic, attribute, value)
+
+        assert detect(ContentFile(CONTENTS["png"]), "a") == "image/png"
+
+
+@pytest.fixture
+def no_libmagic(monkeypatch, new_libmagic):
     # Python's import system raises ImportError for it, as python-magic does where the
     # C library is missing.
     monkeypatch.setitem(sys.modules, "magic", None)
