@@ -246,6 +246,9 @@ def headers_of(start, rest):
     return f"--limit\r\n{(headers + rest * 1000)[:1000]}\r\n\r\n\r\n".encode()
 
 
+PUNYCODE = ";a*=punycode''-"
+
+
 class TestHeaders:
     """What keeps Django's parser busy for longer than it takes to send."""
 

@@ -19,7 +19,7 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import machine
+from tests.benchmarks import hostile, machine  # noqa: F401 - hostile adds rows
 from tests.benchmarks.projects import Projects
 from tests.benchmarks.rows import ROWS, Bench
 from tests.benchmarks.table import Figure, circumstances, seconds, table
