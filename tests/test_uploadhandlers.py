@@ -277,6 +277,14 @@ class TestHeaders:
         response = send(enforcing, body, url=f"{URL}delete/")
         assert problem(response) == (400, "incomplete_upload")
 
+    def test_parts_without_a_field_are_counted(self, client, stored):
+        unnamed = b"--limit\r\nContent-Disposition:x;filename=b\r\n\r\n\r\n"
+        for body in (form(*[unnamed] * 9000), form(part()) + unnamed * 9000):
+            response = send(client, body)
+
+            assert problem(response) == (400, "bad_form")
+        assert stored() == []
+
     def test_many_fields_and_files_are_taken(self, client):
         fields = [
             part(b"*", None, f"a*{n}", "Content-Type: a/b\r\n") for n in range(990)
