@@ -80,7 +80,7 @@ def old(client):
 
 
 @pytest.fixture
-def seen(settings, monkeypatch):
+def seen(settings, monkeypatch, temporary):
     """Return the list of files that a handler of the project's is asked to take."""
     settings.FILE_UPLOAD_HANDLERS = [
         "tests.test_uploadhandlers.Meter",
