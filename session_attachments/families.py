@@ -1,0 +1,125 @@
+"""Which types are of one kind, so that a name may refine what the content says."""
+
+ZIP = "application/zip"
+OFFICE = "application/vnd.openxmlformats-officedocument."
+VISIO = "application/vnd.ms-visio."
+
+# Types of text, besides text/*, message/*, and what ends as XML and JSON do.
+TEXTUAL = {
+    "application/ecmascript",
+    "application/javascript",
+    "application/json",
+    "application/mbox",
+    "application/n-triples",
+    "application/ndjson",
+    "application/pem-certificate-chain",
+    "application/pgp-encrypted",
+    "application/sql",
+    "application/toml",
+    "application/vnd.apple.mpegurl",
+    "application/x-httpd-php",
+    "application/x-ndjson",
+    "application/x-sh",
+    "application/x-subrip",
+    "application/x-yaml",
+    "application/xml",
+    "application/xml-dtd",
+    "application/yaml",
+    "audio/x-mpegurl",
+    "image/x-xbitmap",
+    "image/x-xpixmap",
+    "model/mtl",
+    "model/obj",
+    "model/step",
+}
+
+# What libmagic says of a container, or calls in another way than IANA does, and how the
+# types begin that are such inside.
+_ZIPPED = (
+    OFFICE,
+    VISIO,
+    "application/epub+zip",
+    "application/java-archive",
+    "application/oxps",
+    "application/vnd.android.package-archive",
+    "application/vnd.comicbook+zip",
+    "application/vnd.google-earth.kmz",
+    "application/vnd.ms-excel.",
+    "application/vnd.ms-powerpoint.",
+    "application/vnd.ms-word.",
+    "application/vnd.ms-xpsdocument",
+    "application/vnd.oasis.opendocument.",
+    "application/vnd.recordare.musicxml",
+    "application/vnd.sun.xml.",
+    "application/x-xpinstall",
+    "model/3mf",
+    "model/vnd.usdz+zip",
+)
+_OLE = (
+    "application/msword",
+    "application/vnd.ms-excel",
+    "application/vnd.ms-outlook",
+    "application/vnd.ms-powerpoint",
+    "application/vnd.ms-project",
+    "application/vnd.ms-publisher",
+    "application/vnd.ms-works",
+    "application/vnd.visio",
+    "application/x-hwp",
+    "application/x-msi",
+)
+_MP4 = (
+    "audio/3gpp",
+    "audio/mp4",
+    "video/3gpp",
+    "video/mp4",
+    "video/quicktime",
+    "video/x-m4v",
+)
+_OGG = ("audio/ogg", "video/ogg")
+CONTAINERS = {
+    ZIP: _ZIPPED,
+    f"{OFFICE}wordprocessingml.document": (
+        f"{OFFICE}wordprocessingml.",
+        "application/vnd.ms-word.",
+    ),
+    f"{OFFICE}spreadsheetml.sheet": (
+        f"{OFFICE}spreadsheetml.",
+        "application/vnd.ms-excel.",
+    ),
+    f"{OFFICE}presentationml.presentation": (
+        f"{OFFICE}presentationml.",
+        "application/vnd.ms-powerpoint.",
+    ),
+    f"{VISIO}drawing.main+xml": (VISIO,),
+    "application/CDFV2": _OLE,
+    "application/x-ole-storage": _OLE,
+    "audio/mp4": _MP4,
+    "audio/x-m4a": _MP4,
+    "video/3gpp": _MP4,
+    "video/3gpp2": _MP4,
+    "video/mp4": _MP4,
+    "video/quicktime": _MP4,
+    "video/x-m4v": _MP4,
+    "application/ogg": _OGG,
+    "audio/ogg": _OGG,
+    "video/ogg": _OGG,
+    "video/webm": ("audio/webm",),
+    "video/x-matroska": ("audio/x-matroska", "audio/webm", "video/webm"),
+    "video/x-ms-asf": ("audio/x-ms-wma", "video/x-ms-wmv"),
+    "application/vnd.ms-opentype": ("font/otf",),
+    "application/x-dosexec": ("application/vnd.microsoft.portable-executable",),
+    "application/x-dxf": ("image/vnd.dxf",),
+    "audio/vnd.dolby.dd-raw": ("audio/ac3",),
+    "audio/x-hx-aac-adts": ("audio/aac",),
+    "font/sfnt": ("font/",),
+    "image/heif": ("image/heic",),
+    "image/x-ms-bmp": ("image/bmp",),
+}
+
+
+def is_textual(mimetype: str) -> bool:
+    """Whether a file of the type ``mimetype`` is text."""
+    return mimetype in TEXTUAL or (
+        mimetype.startswith(("message/", "text/"))
+        or (mimetype.endswith(("+json", "+xml", "-xml")) and VISIO not in mimetype)
+    )
