@@ -16,7 +16,7 @@ from typing import Any
 from django.core.files import File
 
 from .extensions import TYPES
-from .families import CONTAINERS, OFFICE, ZIP, is_textual
+from .families import OFFICE, ZIP, is_textual, may_refine
 
 # 2 KB miss the type of some spreadsheets and of music with a cover, 8 KB find it.
 HEAD = 8192
@@ -70,7 +70,7 @@ def detect(file: File[Any], name: str) -> str:
         found = ZIP
     if (
         found in BLANK
-        or named.startswith(CONTAINERS.get(found, ()))
+        or may_refine(named, found)
         or (is_textual(found) and is_textual(named))
     ):
         found = named

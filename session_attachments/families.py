@@ -33,8 +33,8 @@ TEXTUAL = {
     "model/step",
 }
 
-# What libmagic says of a container, or calls in another way than IANA does, and how the
-# types begin that are such inside.
+# What libmagic says of a container, or calls in another way than IANA does, and which
+# types are such inside: one, or all that begin with what ends with a dot or slash.
 _ZIPPED = (
     OFFICE,
     VISIO,
@@ -71,6 +71,7 @@ _MP4 = (
     "audio/3gpp",
     "audio/mp4",
     "video/3gpp",
+    "video/3gpp2",
     "video/mp4",
     "video/quicktime",
     "video/x-m4v",
@@ -115,6 +116,15 @@ CONTAINERS = {
     "image/heif": ("image/heic",),
     "image/x-ms-bmp": ("image/bmp",),
 }
+
+
+def may_refine(named: str, found: str) -> bool:
+    """Whether a file that libmagic calls ``found`` may be of the type ``named``."""
+    return any(
+        named == mimetype
+        or (mimetype.endswith((".", "/")) and named.startswith(mimetype))
+        for mimetype in CONTAINERS.get(found, ())
+    )
 
 
 def is_textual(mimetype: str) -> bool:
