@@ -16,7 +16,7 @@ from typing import Any
 from django.core.files import File
 
 from .extensions import TYPES
-from .families import OFFICE, ZIP, is_textual, may_refine
+from .families import OFFICE, SYNONYMS, ZIP, is_textual, may_refine
 
 # 2 KB miss the type of some spreadsheets and of music with a cover, 8 KB find it.
 HEAD = 8192
@@ -65,6 +65,7 @@ def detect(file: File[Any], name: str) -> str:
         # libmagic would look at text long, and its answer would hardly count.
         return named
     found = _by_content(head)
+    found = SYNONYMS.get(found, found)
     if found == OCTET_STREAM and head.startswith(b"PK\3\4"):
         # libmagic 5.41 says that of many documents, 5.46 of every plain zip.
         found = ZIP

@@ -1,6 +1,7 @@
 """Which types are of one kind, so that a name may refine what the content says."""
 
 ZIP = "application/zip"
+OLE = "application/x-ole-storage"
 OFFICE = "application/vnd.openxmlformats-officedocument."
 VISIO = "application/vnd.ms-visio."
 
@@ -10,27 +11,29 @@ TEXTUAL = {
     "application/javascript",
     "application/json",
     "application/mbox",
-    "application/n-triples",
     "application/ndjson",
     "application/pem-certificate-chain",
-    "application/pgp-encrypted",
+    "application/pkcs10",
     "application/sql",
     "application/toml",
     "application/vnd.apple.mpegurl",
     "application/x-httpd-php",
     "application/x-ndjson",
+    "application/x-plist",
     "application/x-sh",
     "application/x-subrip",
+    "application/x-x509-ca-cert",
     "application/x-yaml",
     "application/xml",
     "application/xml-dtd",
     "application/yaml",
     "audio/x-mpegurl",
+    "image/vnd.dxf",
     "image/x-xbitmap",
     "image/x-xpixmap",
-    "model/mtl",
     "model/obj",
     "model/step",
+    "model/stl",
 }
 
 # What libmagic says of a container, or calls in another way than IANA does, and which
@@ -92,8 +95,7 @@ CONTAINERS = {
         "application/vnd.ms-powerpoint.",
     ),
     f"{VISIO}drawing.main+xml": (VISIO,),
-    "application/CDFV2": _OLE,
-    "application/x-ole-storage": _OLE,
+    OLE: _OLE,
     "audio/mp4": _MP4,
     "audio/x-m4a": _MP4,
     "video/3gpp": _MP4,
@@ -109,12 +111,19 @@ CONTAINERS = {
     "video/x-ms-asf": ("audio/x-ms-wma", "video/x-ms-wmv"),
     "application/vnd.ms-opentype": ("font/otf",),
     "application/x-dosexec": ("application/vnd.microsoft.portable-executable",),
-    "application/x-dxf": ("image/vnd.dxf",),
     "audio/vnd.dolby.dd-raw": ("audio/ac3",),
     "audio/x-hx-aac-adts": ("audio/aac",),
     "font/sfnt": ("font/",),
     "image/heif": ("image/heic",),
+    "image/png": ("image/apng",),
     "image/x-ms-bmp": ("image/bmp",),
+}
+
+
+# What versions of libmagic call differently.
+SYNONYMS = {
+    "application/CDFV2": OLE,
+    "application/x-dxf": "image/vnd.dxf",
 }
 
 

@@ -1,8 +1,11 @@
 """Fixtures that every test may use."""
 
+import sys
+
 import pytest
 from django.apps import apps
 
+from session_attachments.content import libmagic_fault
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
 
@@ -47,3 +50,12 @@ def alone(settings):
     ]
     # Models remember what points at them.
     apps.clear_cache()
+
+
+@pytest.fixture
+def no_libmagic(monkeypatch):
+    """Take libmagic away: its import fails as where the C library is missing."""
+    monkeypatch.setitem(sys.modules, "magic", None)
+    libmagic_fault.cache_clear()
+    yield
+    libmagic_fault.cache_clear()

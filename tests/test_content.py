@@ -15,7 +15,7 @@ import zipfile
 import pytest
 from django.core.files.base import ContentFile, File
 
-from session_attachments.content import HEAD, detect, libmagic_fault
+from session_attachments.content import HEAD, detect
 from tests.clients import needs_libmagic
 
 pytestmark = needs_libmagic
@@ -640,16 +640,6 @@ class TestFile:
 
         with path.open("rb") as raw:
             assert detect(File(raw), path.name) == "image/png"
-
-
-@pytest.fixture
-def no_libmagic(monkeypatch):
-    # Python's import system raises ImportError for it, as python-magic does where the
-    # C library is missing.
-    monkeypatch.setitem(sys.modules, "magic", None)
-    libmagic_fault.cache_clear()
-    yield
-    libmagic_fault.cache_clear()
 
 
 @pytest.mark.usefixtures("no_libmagic")
