@@ -123,7 +123,11 @@ CONTAINERS = {
 # What versions of libmagic call differently.
 SYNONYMS = {
     "application/CDFV2": OLE,
+    "application/x-bplist": "application/x-plist",
     "application/x-dxf": "image/vnd.dxf",
+    "audio/AMR": "audio/amr",
+    "image/x-pcx": "image/vnd.zbrush.pcx",
+    "video/MP2T": "video/mp2t",
 }
 
 
