@@ -38,7 +38,7 @@ TEXTUAL = {
 
 # What libmagic says of a container, or calls in another way than IANA does, and which
 # types are such inside: one, or all that begin with what ends with a dot or slash.
-_ZIPPED = (
+IN_ZIP = (
     OFFICE,
     VISIO,
     "application/epub+zip",
@@ -58,7 +58,7 @@ _ZIPPED = (
     "model/3mf",
     "model/vnd.usdz+zip",
 )
-_OLE = (
+IN_OLE = (
     "application/msword",
     "application/vnd.ms-excel",
     "application/vnd.ms-outlook",
@@ -70,7 +70,7 @@ _OLE = (
     "application/x-hwp",
     "application/x-msi",
 )
-_MP4 = (
+IN_MP4 = (
     "audio/3gpp",
     "audio/mp4",
     "video/3gpp",
@@ -79,9 +79,9 @@ _MP4 = (
     "video/quicktime",
     "video/x-m4v",
 )
-_OGG = ("audio/ogg", "video/ogg")
+IN_OGG = ("audio/ogg", "video/ogg")
 CONTAINERS = {
-    ZIP: _ZIPPED,
+    ZIP: IN_ZIP,
     f"{OFFICE}wordprocessingml.document": (
         f"{OFFICE}wordprocessingml.",
         "application/vnd.ms-word.",
@@ -95,17 +95,21 @@ CONTAINERS = {
         "application/vnd.ms-powerpoint.",
     ),
     f"{VISIO}drawing.main+xml": (VISIO,),
-    OLE: _OLE,
-    "audio/mp4": _MP4,
-    "audio/x-m4a": _MP4,
-    "video/3gpp": _MP4,
-    "video/3gpp2": _MP4,
-    "video/mp4": _MP4,
-    "video/quicktime": _MP4,
-    "video/x-m4v": _MP4,
-    "application/ogg": _OGG,
-    "audio/ogg": _OGG,
-    "video/ogg": _OGG,
+    "application/java-archive": (
+        "application/vnd.android.package-archive",
+        "application/x-xpinstall",
+    ),
+    OLE: IN_OLE,
+    "audio/mp4": IN_MP4,
+    "audio/x-m4a": IN_MP4,
+    "video/3gpp": IN_MP4,
+    "video/3gpp2": IN_MP4,
+    "video/mp4": IN_MP4,
+    "video/quicktime": IN_MP4,
+    "video/x-m4v": IN_MP4,
+    "application/ogg": IN_OGG,
+    "audio/ogg": IN_OGG,
+    "video/ogg": IN_OGG,
     "video/webm": ("audio/webm",),
     "video/x-matroska": ("audio/x-matroska", "audio/webm", "video/webm"),
     "video/x-ms-asf": ("audio/x-ms-wma", "video/x-ms-wmv"),
@@ -119,12 +123,13 @@ CONTAINERS = {
     "image/x-ms-bmp": ("image/bmp",),
 }
 
-
-# What versions of libmagic call differently.
+# What libmagic's versions call differently, or IANA does.
 SYNONYMS = {
     "application/CDFV2": OLE,
+    "application/vnd.ms-office": OLE,
     "application/x-bplist": "application/x-plist",
     "application/x-dxf": "image/vnd.dxf",
+    "application/x-rar": "application/vnd.rar",
     "audio/AMR": "audio/amr",
     "image/x-pcx": "image/vnd.zbrush.pcx",
     "video/MP2T": "video/mp2t",

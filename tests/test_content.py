@@ -24,6 +24,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCX = f"{OFFICE}wordprocessingml.document"
 XLSX = f"{OFFICE}spreadsheetml.sheet"
 PPTX = f"{OFFICE}presentationml.presentation"
+PE = "application/vnd.microsoft.portable-executable"
 VISIO = "application/vnd.ms-visio"
 OCTET_STREAM = "application/octet-stream"
 
@@ -62,6 +63,11 @@ CONTENTS = {
     "pptx": office("ppt/presentation.xml"),
     "vsdx": office("visio/document.xml"),
     "odt": zipped({"mimetype": "application/vnd.oasis.opendocument.text"}),
+    # As much as tells: the old header, where the new one is, and of which kind it is.
+    "pe": b"MZ".ljust(60, b"\0")
+    + struct.pack("<I4sHHIIIHHH", 64, b"PE", 0x8664, 1, 0, 0, 0, 240, 0x22, 0x20B)
+    + bytes(300),
+    "rar": b"Rar!\x1a\7\1\0" + bytes(30),
     "html": b"<!DOCTYPE html><html><script>alert(1)</script></html>\n",
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>\n',
     "xml": b'<?xml version="1.0"?>\n<a/>\n',
@@ -111,6 +117,7 @@ class TestContentDecides:
             ("gif", "image/gif"),
             ("pdf", "application/pdf"),
             ("gzip", "application/gzip"),
+            ("rar", "application/vnd.rar"),
         ],
     )
     def test_content_decides(self, content, expected, name):
@@ -309,6 +316,13 @@ class TestEncodings:
 
         assert found.startswith("application/x-")
 
+    def test_program_of_windows_stays_a_program(self):
+        # Versions of libmagic call it so or so.
+        programs = {PE, "application/x-dosexec"}
+
+        assert type_of("pe", "a.exe") == PE
+        assert {type_of("pe", "a.csv"), type_of("pe", "a.pdf")} <= programs
+
     @pytest.mark.parametrize(
         "content", [b"\xff\xfe\0\xd8\0\xd8" * 9, b"\xff\xfe\1\0" * 9]
     )
@@ -352,6 +366,8 @@ class TestZip:
             ("zip", "a.odt", "application/vnd.oasis.opendocument.text"),
             ("zip", "a.epub", "application/epub+zip"),
             ("jar", "a.jar", "application/java-archive"),
+            ("jar", "a.apk", "application/vnd.android.package-archive"),
+            ("jar", "a.docx", "application/java-archive"),
             ("zip", "a.txt", "application/zip"),
             ("zip", "a.png", "application/zip"),
             ("zip", "a.gz", "application/zip"),

@@ -8,13 +8,13 @@ is another type.
 Written on Debian 12: abcmidi, arj, binutils, brotli, bzip2, cpio, DjVuLibre, dpkg,
 FFmpeg 5.1, flac, FontForge, gcab, GCC 12, genisoimage, gettext, GnuPG, GPSBabel,
 Graphviz, gzip, ImageMagick 6.9, jlha, lame, libjxl, LibreOffice 7.4, lzip, lzop,
-mkvtoolnix, mktorrent, mpack, ncompress, OpenSSL, opus-tools, p7zip, pandoc 2.17, qpdf,
-raptor, rpmbuild, SoX, SQLite, tar, vorbis-tools, wixl, xz, zip and zstd. From PyPI:
-EbookLib, ezdxf, fontTools, fpdf2, h5py, icalendar, NumPy, openpyxl, pillow-heif,
+mkvtoolnix, mktorrent, mpack, msitools, ncompress, OpenSSL, opus-tools, p7zip, pandoc
+2.17, qpdf, raptor, rpmbuild, SoX, SQLite, tar, vorbis-tools, xz, zip and zstd. From
+PyPI: EbookLib, ezdxf, fontTools, fpdf2, h5py, icalendar, NumPy, openpyxl, pillow-heif,
 Pillow 13, py7zr, pyarrow, PyAV 18 (``av``), python-docx, python-pptx, trimesh, vobject,
 XlsxWriter, xlwt and zstandard. With Python itself: csv, email (with the headers that
-Gmail, Thunderbird and Outlook put first), json, lzma, mailbox, plistlib,
-sqlite3, tarfile and zipfile.
+Gmail, Thunderbird and Outlook put first), json, lzma, mailbox, plistlib, sqlite3,
+tarfile and zipfile.
 """
 
 import mimetypes
@@ -92,3 +92,18 @@ class TestOtherNames:
         content = ContentFile(HEADS[name])
 
         assert detect(content, "a.xlsx").endswith(".sheet.macroEnabled.12")
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("a.pub", "application/vnd.ms-publisher"),
+            ("a.docx", "application/x-ole-storage"),
+            ("a", "application/x-ole-storage"),
+        ],
+    )
+    def test_container_of_a_class_that_libmagic_does_not_know(self, name, expected):
+        # The class id of installers, as its first three numbers are written there.
+        installer = bytes.fromhex("84100c0000000000c000000000000046")
+        content = HEADS["msibuild.msi"].replace(installer, bytes(16))
+
+        assert detect(ContentFile(content), name) == expected
