@@ -16,7 +16,7 @@ from typing import Any
 from django.core.files import File
 
 from .extensions import TYPES
-from .families import OFFICE, SYNONYMS, ZIP, is_textual, may_refine
+from .families import OFFICE, SYNONYMS, VISIO, ZIP, is_textual, may_refine
 
 # 2 KB miss the type of some spreadsheets and of music with a cover, 8 KB find it.
 HEAD = 8192
@@ -32,17 +32,19 @@ OCTET_STREAM = "application/octet-stream"
 # What libmagic says of a file that it cannot place: it may be of any type.
 BLANK = {OCTET_STREAM, "inode/x-empty", "application/x-empty"}
 
-# Where a zip file of Office Open XML says what it is, and what it may say (ECMA-376-2).
+# How a zip file of Office Open XML begins, which folder tells of what kind it is, where
+# it says what it is, and how it says that it has macros (ECMA-376-2).
 CONTENT_TYPES = b"[Content_Types].xml"
-MACROS = re.compile(
-    rb"application/vnd\.ms-(?:excel|powerpoint|word)\.[a-z.]+\.macroEnabled"
+PACKAGE = re.compile(
+    rb"PK\x03\x04.{26}(?:\[Content_Types\]\.xml|_rels/|docProps/)"
+    rb".*?PK\x03\x04.{26}(ppt|visio|word|xl)/",
+    re.DOTALL,
 )
-PROJECT = re.compile(rb"(ppt|word|xl)/vbaProject\.bin")
-MACRO_TYPES = {
-    b"ppt": TYPES[".pptm"],
-    b"word": TYPES[".docm"],
-    b"xl": TYPES[".xlsm"],
-}
+FOLDERS = {b"ppt": ".ppt", b"visio": ".vsd", b"word": ".doc", b"xl": ".xls"}
+MACROS = re.compile(
+    rb"application/vnd\.ms-(?:excel|powerpoint|visio|word)\.[a-z.]+\.macroEnabled"
+)
+PROJECT = re.compile(rb"(ppt|visio|word|xl)/vbaProject\.bin")
 
 
 def detect(file: File[Any], name: str) -> str:
@@ -67,15 +69,16 @@ def detect(file: File[Any], name: str) -> str:
     found = _by_content(head)
     found = SYNONYMS.get(found, found)
     if found == OCTET_STREAM and head.startswith(b"PK\3\4"):
-        # libmagic 5.41 says that of many documents, 5.46 of every plain zip.
-        found = ZIP
+        # libmagic 5.41 says that of many documents, 5.46 of all but a few zip files.
+        package = PACKAGE.match(head)
+        found = TYPES[FOLDERS[package[1]] + "x"] if package else ZIP
     if (
         found in BLANK
         or may_refine(named, found)
         or (is_textual(found) and is_textual(named))
     ):
         found = named
-    return (found.startswith(OFFICE) and _with_macros(head)) or found
+    return (found.startswith((OFFICE, VISIO)) and _with_macros(head)) or found
 
 
 @cache
@@ -119,8 +122,10 @@ def _with_macros(head: bytes) -> str | None:
             # Bounded, as a few bytes may become many.
             head += zlib.decompressobj(-15).decompress(head[begin:], 8 * HEAD)
     if match := MACROS.search(head):
-        return f"{match[0].decode()}.12"
-    return MACRO_TYPES[match[1]] if (match := PROJECT.search(head)) else None
+        mimetype = match[0].decode()
+        return mimetype + (".main+xml" if mimetype.startswith(VISIO) else ".12")
+    match = PROJECT.search(head)
+    return TYPES[FOLDERS[match[1]] + "m"] if match else None
 
 
 def _by_content(head: bytes) -> str:

@@ -367,7 +367,6 @@ class TestZip:
             ("zip", "a.epub", "application/epub+zip"),
             ("jar", "a.jar", "application/java-archive"),
             ("jar", "a.apk", "application/vnd.android.package-archive"),
-            ("jar", "a.docx", "application/java-archive"),
             ("zip", "a.txt", "application/zip"),
             ("zip", "a.png", "application/zip"),
             ("zip", "a.gz", "application/zip"),
@@ -466,6 +465,11 @@ class TestOffice:
                 "ppt/vbaProject.bin",
                 "a.pptx",
                 f"{POWERPOINT}.presentation.macroEnabled.12",
+            ),
+            (
+                "visio/vbaProject.bin",
+                "a.vsdx",
+                f"{VISIO}.drawing.macroEnabled.main+xml",
             ),
             # An archive of such files is none.
             ("word/vbaProject.bin", "a.zip", "application/zip"),
