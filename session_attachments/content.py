@@ -63,10 +63,12 @@ def detect(file: File[Any], name: str) -> str:
         head = head.encode()[:HEAD]
     file.seek(0)
     named = _by_name(name)
-    if (is_textual(named) and _is_text(head)) or libmagic_fault():
-        # libmagic would look at text long, and its answer would hardly count.
+    if is_textual(named) and _is_text(head):
+        # libmagic would look at it long, and its answer would hardly count.
         return named
     found = _by_content(head)
+    if found == OCTET_STREAM and libmagic_fault():
+        return named
     found = SYNONYMS.get(found, found)
     if found == OCTET_STREAM and head.startswith(b"PK\3\4"):
         # libmagic 5.41 says that of many documents, 5.46 of all but a few zip files.

@@ -443,18 +443,30 @@ class TestOffice:
 
     @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize(
-        "mimetype",
+        ("mimetype", "end"),
         [
-            f"{WORD}.document.macroEnabled",
-            f"{WORD}.template.macroEnabled",
-            f"{EXCEL}.sheet.binary.macroEnabled",
-            f"{POWERPOINT}.addin.macroEnabled",
+            (f"{WORD}.document.macroEnabled", ".12"),
+            (f"{WORD}.template.macroEnabled", ".12"),
+            (f"{EXCEL}.sheet.binary.macroEnabled", ".12"),
+            (f"{POWERPOINT}.addin.macroEnabled", ".12"),
+            (f"{VISIO}.drawing.macroEnabled", ".main+xml"),
         ],
     )
-    def test_content_says_it_under_an_innocent_name(self, mimetype, compression):
+    def test_content_says_it_under_an_innocent_name(self, mimetype, end, compression):
         content = ContentFile(content_types(mimetype, compression))
 
-        assert detect(content, "a.docx") == f"{mimetype}.12"
+        assert detect(content, "a.docx") == mimetype + end
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [("docx", DOCX), ("pptx", PPTX), ("xlsx", XLSX), ("zip", "application/zip")],
+    )
+    def test_libmagic_need_not_know_it(self, content, expected):
+        # No version of libmagic takes it for a zip file with such a method.
+        method = (99).to_bytes(2, "little")
+        content = CONTENTS[content][:8] + method + CONTENTS[content][10:]
+
+        assert detect(ContentFile(content), "a.txt") == expected
 
     @pytest.mark.parametrize(
         ("part", "name", "expected"),
