@@ -15,7 +15,7 @@ import zipfile
 import pytest
 from django.core.files.base import ContentFile, File
 
-from session_attachments.content import HEAD, detect
+from session_attachments.content import HEAD, detect, libmagic_fault
 from tests.clients import needs_libmagic
 
 pytestmark = needs_libmagic
@@ -186,6 +186,8 @@ def asked(monkeypatch):
     """Return the list of what libmagic is asked about."""
     import magic
 
+    # Asked once in each process.
+    libmagic_fault()
     asked = []
 
     def note(head, mime):
