@@ -70,7 +70,7 @@ def detect(file: File[Any], name: str) -> str:
     if found == OCTET_STREAM and libmagic_fault():
         return named
     found = SYNONYMS.get(found, found)
-    if found == OCTET_STREAM and head.startswith(b"PK\3\4"):
+    if found in {OCTET_STREAM, ZIP} and head.startswith(b"PK\3\4"):
         # libmagic 5.41 says that of many documents, 5.46 of all but a few zip files.
         package = PACKAGE.match(head)
         found = TYPES[FOLDERS[package[1]] + "x"] if package else ZIP
