@@ -1,8 +1,11 @@
 """Fixtures that every test may use."""
 
+import sys
+
 import pytest
 from django.apps import apps
 
+from session_attachments import content
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
 
@@ -47,3 +50,20 @@ def alone(settings):
     ]
     # Models remember what points at them.
     apps.clear_cache()
+
+
+@pytest.fixture
+def new_libmagic():
+    """Let the test load libmagic anew, and the next one again."""
+    loaded = (content._libmagic, content.libmagic_fault)
+    for function in loaded:
+        function.cache_clear()
+    yield
+    for function in loaded:
+        function.cache_clear()
+
+
+@pytest.fixture
+def no_libmagic(monkeypatch, new_libmagic):
+    """Take libmagic away: its import fails as where the C library is missing."""
+    monkeypatch.setitem(sys.modules, "magic", None)
