@@ -19,6 +19,7 @@ from django.db.models.deletion import Collector, get_candidate_relations_to_dele
 from django.db.models.signals import post_delete, pre_delete
 from django.db.models.sql import DeleteQuery
 from django.dispatch import receiver
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -240,6 +241,21 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return str(self.filename)
+
+    def get_absolute_url(self) -> str:
+        """Return the URL at which the attachment's own session downloads it.
+
+        Empty where there is none: the site does not include the URLs, or names of 0.2
+        do not fit into them (a slash, nothing, or dots, which clients take for folders:
+        RFC 3986, 5.2.4).
+        """
+        names = {"bundle_id": self.bundle, "file_name": self.filename}
+        if {".", ".."} & {*names.values()}:
+            return ""
+        try:
+            return reverse("get-filename-attachment", kwargs=names)
+        except NoReverseMatch:
+            return ""
 
 
 class Lock(models.Model):
