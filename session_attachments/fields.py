@@ -37,7 +37,8 @@ class StoredFile(FieldFile):
     @property
     def url(self) -> str:
         """The download's URL: the storage is private, and has none to give away."""
-        return str(self.instance.get_absolute_url())
+        attachment: Any = self.instance
+        return str(attachment.get_absolute_url())
 
 
 class StoredFileField(models.FileField):
