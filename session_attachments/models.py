@@ -50,8 +50,10 @@ class Removed(Protocol):
 
     pk: Any
     file: Any
+    bundle: str
     filename: str
     size: int
+    created: datetime
 
 
 @dataclass
@@ -108,7 +110,9 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
     def briefly(self) -> Any:
         """Return of each row what Removed has, and no more of it."""
-        return self.values_list("pk", "file", "filename", "size", named=True)
+        return self.values_list(
+            "pk", "file", "bundle", "filename", "size", "created", named=True
+        )
 
     def total_size(self) -> int:
         """Return the sum of the sizes in bytes."""
@@ -173,14 +177,29 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             transaction.on_commit(removal.finish, using=self.db, robust=True)
         return removal
 
+    def foresee(self) -> Removal:
+        """Return what remove() would take away, and change nothing.
+
+        Raises ProtectedError or RestrictedError as remove() would.
+        """
+        rows = self.order_by("pk")
+        if _stands_alone():
+            return Removal(list(rows.briefly()))
+        attachments = list(rows)
+        rows._collect(attachments)
+        return Removal([*attachments])
+
     def _delete_with_dependents(self, removal: Removal) -> None:
         attachments = list(self)
         for attachment in attachments:
             attachment.removal = removal
+        self._collect(attachments).delete()
+
+    def _collect(self, attachments: list["Attachment"]) -> Collector:
         # Not self.delete(): that loads the rows once more, without their removal.
         collector = Collector(using=self.db, origin=self)
         collector.collect(attachments)
-        collector.delete()
+        return collector
 
     def _locked(self, skip_locked: bool) -> Self:
         features = connections[self.db].features

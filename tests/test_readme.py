@@ -1,8 +1,10 @@
 """What README.rst says is what the code does."""
 
 import re
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import pytest
@@ -19,9 +21,11 @@ from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import AttachmentError
 from session_attachments.responses import STATUSES
+from session_attachments.storage import attachment_storage
 from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.host.models import Letter
 from tests.host.views import login
+from tests.storages import attach
 
 README = (Path(__file__).parent.parent / "README.rst").read_text(encoding="utf-8")
 
@@ -103,10 +107,27 @@ def test_command_lines_can_be_called(line):
     stdout = StringIO()
 
     call_command(
-        "remove_outdated_attachments", line.replace("=N", "=3").strip(), stdout=stdout
+        "remove_outdated_attachments", *line.replace("=N", "=3").split(), stdout=stdout
     )
 
-    assert stdout.getvalue().startswith("Removed 0 attachments")
+    verb = "Would remove" if "--dry-run" in line else "Removed"
+    assert stdout.getvalue().startswith(f"{verb} 0 attachments")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_output_of_the_command_is_what_it_prints():
+    pattern = r"\.\. code-block:: console\n\n    \$ \S+ (.*)\n((?:    .*\n)+)"
+    ((line, output),) = re.findall(pattern, section("The command"))
+    created = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    attach("report.pdf", size=16328998, bundle="draft-7", created=created)
+    attachment_storage().save(
+        "session_attachments/2026-10-30/5bd3", ContentFile(b"12345")
+    )
+    stdout = StringIO()
+
+    call_command(*line.split(), stdout=stdout)
+
+    assert stdout.getvalue() == dedent(output)
 
 
 @pytest.mark.django_db(transaction=True)
