@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Attachment]
 else:
     ModelAdmin = admin.ModelAdmin
+
+# How many can be deleted at once: Django looks at, and logs, each one, which takes some
+# seconds. Several times as many would outlast a server's timeout.
+MOST = 10_000
 
 # A type that is longer is shown without what most long ones begin with.
 LONG_TYPE = len("application/octet-stream")
@@ -203,6 +207,21 @@ class AttachmentAdmin(ModelAdmin):
             context["subtitle"] = _total(rows)
             context["newest"] = rows.aggregate(newest=Max("pk"))["newest"]
         return response
+
+    def response_action(
+        self, request: HttpRequest, queryset: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Refuse to delete more than a request has time for."""
+        if "delete_selected" in request.POST.getlist("action") and (
+            request.POST.get("select_across") == "1" and queryset.count() > MOST
+        ):
+            message = _(
+                "No more than %(limit)d attachments can be deleted at once. Filter the "
+                "list, or let the command remove_outdated_attachments do it."
+            )
+            self.message_user(request, message % {"limit": MOST}, messages.ERROR)
+            return None
+        return super().response_action(request, queryset, **kwargs)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         """Delete all or none; the files go together, after the commit."""

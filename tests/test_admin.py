@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import escape
 
-from session_attachments import storage
+from session_attachments import admin, storage
 from session_attachments.admin import fingerprint
 from session_attachments.models import Attachment
 from tests.browsers import browser, needs_chromium
@@ -830,6 +830,26 @@ class TestDeletionAcrossPages:
         admin_client.post(url, Form(self.ask(admin_client, url)).fields)
 
         assert Attachment.objects.get().filename == "new.txt"
+
+    def test_more_than_there_is_time_for_are_not_begun(
+        self, admin_client, rows, monkeypatch
+    ):
+        monkeypatch.setattr(admin, "MOST", 2)
+        rows("a.txt", "b.txt")
+        form = Form(self.ask(admin_client)).fields
+        rows("c.txt", bundle="bar")
+        del form["newest"]
+
+        response = admin_client.post(f"{LIST}?o=1", form, follow=True)
+
+        assert response.redirect_chain == [(f"{LIST}?o=1", 302)]
+        text = response.content.decode()
+        assert "No more than 2 attachments can be deleted at once." in text
+        assert "remove_outdated_attachments" in text
+        assert Attachment.objects.count() == 3
+
+        admin_client.post(f"{LIST}?q=foo", form)
+        assert Attachment.objects.get().filename == "c.txt"
 
     @pytest.mark.parametrize(
         "newest", ["", "x", "-1", "1.5", "٣", "\0", "9" * 19, "1" * 5000]
