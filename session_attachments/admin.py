@@ -209,7 +209,7 @@ class AttachmentAdmin(ModelAdmin):
         return response
 
     def response_action(
-        self, request: HttpRequest, queryset: Any, **kwargs: Any
+        self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
         """Refuse to delete more than a request has time for."""
         if "delete_selected" in request.POST.getlist("action") and (
@@ -221,7 +221,7 @@ class AttachmentAdmin(ModelAdmin):
             )
             self.message_user(request, message % {"limit": MOST}, messages.ERROR)
             return None
-        return super().response_action(request, queryset, **kwargs)
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         """Delete all or none; the files go together, after the commit."""
