@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.crypto import salted_hmac
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -139,11 +139,13 @@ class AttachmentAdmin(ModelAdmin):
     @admin.display(description=_("type"), ordering="mimetype")
     def short_type(self, attachment: Attachment) -> str:
         """Return as much of the type as tells it from others."""
-        mimetype = attachment.mimetype
-        if len(mimetype) <= LONG_TYPE:
-            return mimetype
-        short = ".".join(mimetype.rpartition("/")[2].split(".")[-2:])
-        return format_html('<span title="{}">{}</span>', mimetype, short)
+        short = mimetype = attachment.mimetype
+        if len(mimetype) > LONG_TYPE:
+            short = ".".join(mimetype.rpartition("/")[2].split(".")[-2:])
+        # A narrow column breaks it here.
+        pieces = ((piece,) for piece in re.split("(?<=[/.])", short))
+        text = format_html_join("", "{}<wbr>", pieces)
+        return format_html('<span title="{}">{}</span>', mimetype, text)
 
     @admin.display(description=_("size"), ordering="size")
     def human_size(self, attachment: Attachment) -> str:
