@@ -19,8 +19,8 @@ from .storage import attachment_storage
 # One location belongs to one database.
 PRIVATE_LOCATION = (
     "Let 'session_attachments' in STORAGES have an absolute path outside MEDIA_ROOT as "
-    "its location, which no other database's attachments share: each site removes the "
-    "files that its own database does not know."
+    "its location, which no other database's attachments share: each project removes "
+    "the files that its own database does not know."
 )
 
 # Each setting has an id of its own; ``conf`` reads it by the other name.

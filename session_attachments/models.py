@@ -264,9 +264,9 @@ class Attachment(models.Model):
     def get_absolute_url(self) -> str:
         """Return the URL at which the attachment's own session downloads it.
 
-        Empty where there is none: the site does not include the URLs, or names of 0.2
-        do not fit into them (a slash, nothing, or dots, which clients take for folders:
-        RFC 3986, 5.2.4).
+        Empty where there is none: the project does not include the URLs, or names of
+        0.2 do not fit into them (a slash, nothing, or dots, which clients take for
+        folders: RFC 3986, 5.2.4).
         """
         names = {"bundle_id": self.bundle, "file_name": self.filename}
         if {".", ".."} & {*names.values()}:

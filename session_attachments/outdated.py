@@ -68,8 +68,8 @@ def remove_outdated(
     With ``dry_run`` nothing is removed, only counted. ``report`` is called with each
     attachment, or stored file, that went or would go. What cannot be removed is in the
     outcome's failures and does not stop the rest; with ``dry_run`` that is what the
-    site's models protect. Raises ValueError if ``older_than`` is negative or leaves the
-    calendar.
+    project's models protect. Raises ValueError if ``older_than`` is negative or leaves
+    the calendar.
 
     May run at any time, also several times at once. Files without an attachment stay
     where the storage has no ``listdir()``, and inside a transaction of the host's,
