@@ -106,14 +106,7 @@ class SessionFilter(admin.SimpleListFilter):
 class AttachmentAdmin(ModelAdmin):
     """Attachments, without the session keys: who reads one can take over a session."""
 
-    list_display = (
-        "name",
-        "bundle",
-        "short_type",
-        "human_size",
-        "created",
-        "session",
-    )
+    list_display = ("name", "bundle", "short_type", "human_size", "created", "session")
     # The name leads to the download.
     list_display_links = ("created",)
     list_filter = (AgeFilter, SessionFilter, "mimetype")
