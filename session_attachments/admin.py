@@ -1,28 +1,59 @@
 """The admin: look, download, delete; nothing can be changed."""
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
+from django.db.models import Count, Max, QuerySet, Sum
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.crypto import salted_hmac
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .downloads import attachment_response
 from .exceptions import AttachmentNotFound
 from .models import Attachment
+from .transactions import in_transaction
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Attachment]
 else:
     ModelAdmin = admin.ModelAdmin
+
+# How many can be deleted at once: Django looks at, and logs, each one, which takes some
+# seconds. Several times as many would outlast a server's timeout.
+MOST = 10_000
+
+# A type that is longer is shown without what most long ones begin with.
+LONG_TYPE = len("application/octet-stream")
+
+# Hex digits: enough for any number of sessions, and as many as a table shows.
+FINGERPRINT = 16
+SHOWN = 8
+
+
+def fingerprint(session_id: str) -> str:
+    """Return what tells sessions apart without saying which they are."""
+    digest = salted_hmac(
+        "session_attachments.admin", session_id, algorithm="sha256"
+    ).hexdigest()
+    return digest[:FINGERPRINT]
+
+
+def sessions(beginning: str) -> list[str]:
+    """Return the session keys whose fingerprints begin so.
+
+    Looks through all keys, once each: 100,000 take about a second.
+    """
+    keys = Attachment.objects.order_by().values_list("session_id", flat=True).distinct()
+    return [key for key in keys.iterator() if fingerprint(key).startswith(beginning)]
 
 
 class AgeFilter(admin.SimpleListFilter):
@@ -49,23 +80,65 @@ class AgeFilter(admin.SimpleListFilter):
         return queryset & Attachment.objects.outdated(older_than)
 
 
+class SessionFilter(admin.SimpleListFilter):
+    """Filter by a session's fingerprint, which each row links to."""
+
+    title = _("session")
+    parameter_name = "session"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer the session that is shown, if only one is."""
+        if (value := request.GET.get(self.parameter_name)) is None:
+            return []
+        return [(value, value[:SHOWN])]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filter by the session; one that is gone, or none, has no attachments.
+
+        Who deletes the last one must not see, and select, everybody's instead.
+        """
+        value = self.value() or ""
+        keys = sessions(value) if len(value) == FINGERPRINT else []
+        return queryset.filter(session_id__in=keys)
+
+
 @admin.register(Attachment)
 class AttachmentAdmin(ModelAdmin):
     """Attachments, without the session keys: who reads one can take over a session."""
 
-    list_display = (
-        "filename",
-        "bundle",
-        "mimetype",
-        "human_size",
-        "created",
-        "fingerprint",
-        "download_link",
-    )
-    list_filter = (AgeFilter, "mimetype")
+    list_display = ("name", "bundle", "short_type", "human_size", "created", "session")
+    # The name leads to the download.
+    list_display_links = ("created",)
+    list_filter = (AgeFilter, SessionFilter, "mimetype")
     search_fields = ("filename", "bundle")
-    fields = list_display
+    search_help_text = _("Part of a name or a bundle, or a session as it is listed.")
+    fields = ("name", "bundle", "mimetype", "human_size", "created", "session")
     ordering = ("-created", "-pk")
+    # An attachment's own URL is for the session that it belongs to.
+    view_on_site = False
+
+    class Media:
+        css = {"all": ("session_attachments/admin.css",)}
+
+    @admin.display(description=_("name"), ordering="filename")
+    def name(self, attachment: Attachment) -> str:
+        """Return the name, which links to the download."""
+        url = reverse(
+            f"{self.admin_site.name}:session_attachments_attachment_download",
+            args=[attachment.pk],
+        )
+        return format_html('<a href="{}">{}</a>', url, attachment.filename or "-")
+
+    @admin.display(description=_("type"), ordering="mimetype")
+    def short_type(self, attachment: Attachment) -> str:
+        """Return as much of the type as tells it from others."""
+        short = mimetype = attachment.mimetype
+        if len(mimetype) > LONG_TYPE:
+            short = ".".join(mimetype.rpartition("/")[2].split(".")[-2:])
+        # A narrow column breaks it here.
+        pieces = ((piece,) for piece in re.split("(?<=[/.])", short))
+        text = format_html_join("", "{}<wbr>", pieces)
+        return format_html('<span title="{}">{}</span>', mimetype, text)
 
     @admin.display(description=_("size"), ordering="size")
     def human_size(self, attachment: Attachment) -> str:
@@ -73,21 +146,14 @@ class AttachmentAdmin(ModelAdmin):
         return filesizeformat(attachment.size)
 
     @admin.display(description=_("session"))
-    def fingerprint(self, attachment: Attachment) -> str:
-        """Return what tells sessions apart without saying which they are."""
-        digest = salted_hmac(
-            "session_attachments.admin", attachment.session_id, algorithm="sha256"
-        )
-        return digest.hexdigest()[:8]
-
-    @admin.display(description=_("file"))
-    def download_link(self, attachment: Attachment) -> str:
-        """Return a link to the download."""
+    def session(self, attachment: Attachment) -> str:
+        """Return the session's fingerprint, which links to its attachments."""
         url = reverse(
-            f"{self.admin_site.name}:session_attachments_attachment_download",
-            args=[attachment.pk],
+            f"{self.admin_site.name}:session_attachments_attachment_changelist"
         )
-        return format_html('<a href="{}">{}</a>', url, _("Download"))
+        digits = fingerprint(attachment.session_id)
+        query = urlencode({SessionFilter.parameter_name: digits})
+        return format_html('<a href="{}?{}">{}</a>', url, query, digits[:SHOWN])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody adds."""
@@ -102,6 +168,60 @@ class AttachmentAdmin(ModelAdmin):
         if lookup.split("__")[0] in {"session_id", "file"}:
             return False
         return super().lookup_allowed(lookup, value, request)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Leave out what was uploaded after a deletion was asked to be confirmed."""
+        rows = super().get_queryset(request)
+        if (newest := request.POST.get("newest")) is None:
+            return rows
+        is_key = re.fullmatch("[0-9]{1,18}", newest)
+        return rows.filter(pk__lte=newest) if is_key else rows.none()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find a session by its fingerprint, too."""
+        rows, duplicates = super().get_search_results(request, queryset, search_term)
+        term = search_term.strip()
+        if re.fullmatch(f"[0-9a-f]{{{SHOWN},{FINGERPRINT}}}", term):
+            rows |= queryset.filter(session_id__in=sessions(term))
+        return rows, duplicates
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """Add what all that is listed, or selected on all pages, takes together."""
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "cl" in context:
+            context["subtitle"] = _total(context["cl"].queryset)
+        elif request.POST.get("select_across") == "1" and "queryset" in context:
+            # The confirmation of "delete_selected". A form of all keys would exceed
+            # DATA_UPLOAD_MAX_NUMBER_FIELDS.
+            rows = context["queryset"]
+            context["subtitle"] = _total(rows)
+            context["newest"] = rows.aggregate(newest=Max("pk"))["newest"]
+        return response
+
+    def response_action(
+        self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Refuse to delete more than a request has time for."""
+        if "delete_selected" in request.POST.getlist("action") and (
+            request.POST.get("select_across") == "1" and queryset.count() > MOST
+        ):
+            message = _(
+                "No more than %(limit)d attachments can be deleted at once. Filter the "
+                "list, or let the command remove_outdated_attachments do it."
+            )
+            self.message_user(request, message % {"limit": MOST}, messages.ERROR)
+            return None
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete all or none; the files go together, after the commit."""
+        rows = queryset.for_write()
+        in_transaction(rows.db, rows.remove)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the download."""
@@ -123,3 +243,14 @@ class AttachmentAdmin(ModelAdmin):
             return attachment_response(request, attachment)
         except AttachmentNotFound as error:
             raise Http404(str(error)) from error
+
+
+def _total(rows: Any) -> str:
+    """Return the number and the sizes of ``rows``, in one query."""
+    total = rows.order_by().aggregate(files=Count("pk"), size=Sum("size", default=0))
+    sentence = ngettext(
+        "%(count)d attachment, %(size)s",
+        "%(count)d attachments, %(size)s",
+        total["files"],
+    )
+    return sentence % {"count": total["files"], "size": filesizeformat(total["size"])}

@@ -23,3 +23,4 @@ class SessionAttachmentsConfig(AppConfig):
         register(checks.check_storage, deploy=True)
         register(checks.check_quotas, deploy=True)
         register(checks.check_temporary_folder, deploy=True)
+        register(checks.check_location, deploy=True)

@@ -16,6 +16,13 @@ from django.utils.module_loading import import_string
 from .conf import conf
 from .storage import attachment_storage
 
+# One location belongs to one database.
+PRIVATE_LOCATION = (
+    "Let 'session_attachments' in STORAGES have an absolute path outside MEDIA_ROOT as "
+    "its location, which no other database's attachments share: each project removes "
+    "the files that its own database does not know."
+)
+
 # Each setting has an id of its own; ``conf`` reads it by the other name.
 SETTINGS = (
     ("E002", "SESSION_ATTACHMENTS_MAX_FILE_SIZE", "max_file_size"),
@@ -116,8 +123,7 @@ def check_storage(**kwargs: Any) -> list[CheckMessage]:
         Warning(
             "Attachments are private, but are stored inside MEDIA_ROOT, which is "
             "usually served at MEDIA_URL.",
-            hint="Add an entry 'session_attachments' to STORAGES, with a location "
-            "outside MEDIA_ROOT that no other site's attachments share.",
+            hint=PRIVATE_LOCATION,
             id="session_attachments.W003",
         )
     ]
@@ -157,6 +163,24 @@ def check_temporary_folder(**kwargs: Any) -> list[CheckMessage]:
             hint="Set FILE_UPLOAD_TEMP_DIR to a folder on the file system where the "
             "attachments are, so that a file is moved and not copied.",
             id="session_attachments.W005",
+        )
+    ]
+
+
+def check_location(**kwargs: Any) -> list[CheckMessage]:
+    """W006: a location that is not absolute is below the working directory."""
+    storage = attachment_storage()
+    if not isinstance(storage, FileSystemStorage) or os.path.isabs(
+        storage.base_location
+    ):
+        return []
+    return [
+        Warning(
+            "Attachments are stored in the working directory of whatever process "
+            f"stores them, here in {storage.location}: neither STORAGES nor MEDIA_ROOT "
+            "says where.",
+            hint=PRIVATE_LOCATION,
+            id="session_attachments.W006",
         )
     ]
 

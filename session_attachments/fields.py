@@ -5,6 +5,7 @@ from typing import Any
 from django.core.files.storage import Storage, default_storage
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.files import FieldFile
 
 from .storage import attachment_storage
 
@@ -30,12 +31,24 @@ class CodePointField(models.CharField):  # type: ignore[type-arg]
         return parameters
 
 
+class StoredFile(FieldFile):
+    """A file that nobody reaches but through its attachment's download."""
+
+    @property
+    def url(self) -> str:
+        """The download's URL: the storage is private, and has none to give away."""
+        attachment: Any = self.instance
+        return str(attachment.get_absolute_url())
+
+
 class StoredFileField(models.FileField):
     """A FileField that looks its storage up at each use.
 
     ``storage=`` is evaluated once, at import, so a host's ``override_settings`` would
     not reach it; and it would end up in the host's migrations.
     """
+
+    attr_class = StoredFile
 
     @property
     def storage(self) -> Storage:

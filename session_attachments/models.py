@@ -19,6 +19,7 @@ from django.db.models.deletion import Collector, get_candidate_relations_to_dele
 from django.db.models.signals import post_delete, pre_delete
 from django.db.models.sql import DeleteQuery
 from django.dispatch import receiver
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -49,8 +50,10 @@ class Removed(Protocol):
 
     pk: Any
     file: Any
+    bundle: str
     filename: str
     size: int
+    created: datetime
 
 
 @dataclass
@@ -107,7 +110,9 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
     def briefly(self) -> Any:
         """Return of each row what Removed has, and no more of it."""
-        return self.values_list("pk", "file", "filename", "size", named=True)
+        return self.values_list(
+            "pk", "file", "bundle", "filename", "size", "created", named=True
+        )
 
     def total_size(self) -> int:
         """Return the sum of the sizes in bytes."""
@@ -172,14 +177,29 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             transaction.on_commit(removal.finish, using=self.db, robust=True)
         return removal
 
+    def foresee(self) -> Removal:
+        """Return what remove() would take away, and change nothing.
+
+        Raises ProtectedError or RestrictedError as remove() would.
+        """
+        rows = self.order_by("pk")
+        if _stands_alone():
+            return Removal(list(rows.briefly()))
+        attachments = list(rows)
+        rows._collect(attachments)
+        return Removal([*attachments])
+
     def _delete_with_dependents(self, removal: Removal) -> None:
         attachments = list(self)
         for attachment in attachments:
             attachment.removal = removal
+        self._collect(attachments).delete()
+
+    def _collect(self, attachments: list["Attachment"]) -> Collector:
         # Not self.delete(): that loads the rows once more, without their removal.
         collector = Collector(using=self.db, origin=self)
         collector.collect(attachments)
-        collector.delete()
+        return collector
 
     def _locked(self, skip_locked: bool) -> Self:
         features = connections[self.db].features
@@ -240,6 +260,21 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return str(self.filename)
+
+    def get_absolute_url(self) -> str:
+        """Return the URL at which the attachment's own session downloads it.
+
+        Empty where there is none: the project does not include the URLs, or names of
+        0.2 do not fit into them (a slash, nothing, or dots, which clients take for
+        folders: RFC 3986, 5.2.4).
+        """
+        names = {"bundle_id": self.bundle, "file_name": self.filename}
+        if {".", ".."} & {*names.values()}:
+            return ""
+        try:
+            return reverse("get-filename-attachment", kwargs=names)
+        except NoReverseMatch:
+            return ""
 
 
 class Lock(models.Model):

@@ -24,7 +24,22 @@ DIGEST = re.compile("[0-9a-f]{32}")
 # What stands in a file's name for bytes that are not text (PEP 383).
 UNDECODED = re.compile("[\ud800-\udfff]")
 
-Report = Callable[[str], object]
+
+@dataclass(frozen=True)
+class Gone:
+    """What went, or would go: an attachment, or a stored file without one.
+
+    ``name`` is the attachment's or, where there is none, that in the storage; ``size``
+    is in bytes. Only an attachment has ``bundle`` and ``created``.
+    """
+
+    name: str
+    size: int
+    bundle: str = ""
+    created: datetime | None = None
+
+
+Report = Callable[[Gone], object]
 
 
 @dataclass
@@ -41,7 +56,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def no_report(name: str) -> None:
+def no_report(gone: Gone) -> None:
     """Tell nobody."""
 
 
@@ -50,10 +65,11 @@ def remove_outdated(
 ) -> Outcome:
     """Remove attachments older than that, then old files to which none refers.
 
-    With ``dry_run`` nothing is removed, only counted. ``report`` is called with the
-    name of each attachment, or stored file, that went or would go. What cannot be
-    removed is in the outcome's failures and does not stop the rest. Raises ValueError
-    if ``older_than`` is negative or leaves the calendar.
+    With ``dry_run`` nothing is removed, only counted. ``report`` is called with each
+    attachment, or stored file, that went or would go. What cannot be removed is in the
+    outcome's failures and does not stop the rest; with ``dry_run`` that is what the
+    project's models protect. Raises ValueError if ``older_than`` is negative or leaves
+    the calendar.
 
     May run at any time, also several times at once. Files without an attachment stay
     where the storage has no ``listdir()``, and inside a transaction of the host's,
@@ -82,17 +98,15 @@ class _Run:
         outdated = self.rows.filter(created__lt=limit)
         last = 0
         while batch := list(
-            outdated.filter(pk__gt=last).order_by("pk").briefly()[:BATCH]
+            outdated.filter(pk__gt=last)
+            .order_by("pk")
+            .values_list("pk", flat=True)[:BATCH]
         ):
-            last = batch[-1].pk
-            removal = Removal(batch)
-            if not self.dry_run:
-                removal = self._remove_batch(
-                    outdated.filter(pk__in=[attachment.pk for attachment in batch])
-                )
-            for attachment in removal.attachments:
+            last = batch[-1]
+            removal = self._remove_batch(outdated.filter(pk__in=batch))
+            for went in removal.attachments:
                 self.outcome.attachments += 1
-                self._count(attachment.filename, attachment.size)
+                self._count(Gone(went.filename, went.size, went.bundle, went.created))
             for attachment, error in removal.failures:
                 self._fail(
                     f"The file of {attachment.filename!r} could not be deleted: {error}"
@@ -105,6 +119,8 @@ class _Run:
             return batch.remove(skip_locked=True)
 
         try:
+            if self.dry_run:
+                return batch.foresee()
             return in_transaction(batch.db, remove)
         except Exception as error:
             # An object of the host's protects one, say. The others go one by one.
@@ -144,7 +160,7 @@ class _Run:
                 self._fail(f"The file {name!r} could not be deleted: {failures[name]}")
             else:
                 self.outcome.files += 1
-                self._count(name, size)
+                self._count(Gone(name, size))
 
     def _size(self, name: str) -> int | None:
         try:
@@ -205,9 +221,9 @@ class _Run:
             self._fail(f"The folder {path!r} could not be read: {error}")
             return [], []
 
-    def _count(self, name: str, size: int) -> None:
-        self.outcome.size += size
-        self.report(name)
+    def _count(self, gone: Gone) -> None:
+        self.outcome.size += gone.size
+        self.report(gone)
 
     def _fail(self, sentence: str) -> None:
         self.outcome.failures.append(sentence)

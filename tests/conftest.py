@@ -9,6 +9,15 @@ from session_attachments import content
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
 
+@pytest.fixture(scope="session")
+def live_server(django_db_setup, live_server):
+    """Return pytest-django's server, whose threads have connections of their own.
+
+    Before the test database is there, NAME is in the memory, and it would share one.
+    """
+    return live_server
+
+
 @pytest.fixture(autouse=True)
 def media(settings, tmp_path):
     """Give the test a folder of its own to store in; return it."""

@@ -1,19 +1,28 @@
 """The admin: who sees what, what never shows, deletion, download."""
 
+import asyncio
 import re
 from datetime import timedelta
+from html.parser import HTMLParser
 
 import pytest
+from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.files.base import ContentFile
+from django.db import OperationalError, connection
 from django.db.models.signals import post_delete
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.html import escape
 
-from session_attachments import storage
+from session_attachments import admin, storage
+from session_attachments.admin import fingerprint
 from session_attachments.models import Attachment
+from tests.browsers import browser, needs_chromium
 from tests.clients import URL, content, names, upload
 from tests.host.models import Contract, Note, Scan
+from tests.storages import Lost
 
 LIST = "/admin/session_attachments/attachment/"
 PERMISSIONS = ["add", "change", "delete", "view"]
@@ -73,10 +82,11 @@ class TestList:
     def test_list_shows_what_there_is(self, admin_client, rows):
         rows("spam.txt", bundle="mail", mimetype="text/plain", size=5 * 1024)
 
-        text = admin_client.get(LIST).content.decode()
+        text = admin_client.get(LIST).content.decode().replace("<wbr>", "")
 
         for column in ("spam.txt", "mail", "text/plain", "5.0\xa0KB"):
             assert f">{column}<" in text
+        assert "Download" not in text
         for heading in ("Name", "Bundle", "Type", "Size", "Uploaded", "Session"):
             assert re.search(rf">\s*{heading}\s*<", text), heading
 
@@ -100,13 +110,104 @@ class TestList:
 
         assert listed(admin_client.get(LIST, {"o": "4"})) == ["kilo.txt", "mega.txt"]
 
-    def test_list_is_a_few_queries(
-        self, admin_client, rows, django_assert_max_num_queries
-    ):
-        rows(*(f"{number}.txt" for number in range(50)))
+    @pytest.mark.parametrize(
+        ("mimetype", "shown"),
+        [
+            ("application/octet-stream", "application/octet-stream"),
+            ("application/vnd.ms-excel", "application/vnd.ms-excel"),
+            ("application/vnd.ms-outlook", "vnd.ms-outlook"),
+            ("application/x-iso9660-image", "x-iso9660-image"),
+            ("application/vnd.oasis.opendocument.text", "opendocument.text"),
+            (
+                "application/vnd.openxmlformats-officedocument.wordprocessingml."
+                "document",
+                "wordprocessingml.document",
+            ),
+            ("application/" + "<" * 30, "&lt;" * 30),
+            ("no/slash/or/" + "." * 30, "."),
+        ],
+    )
+    def test_long_type_is_shortened(self, admin_client, rows, mimetype, shown):
+        (row,) = rows("spam.bin", mimetype=mimetype)
 
-        with django_assert_max_num_queries(10):
-            admin_client.get(LIST)
+        listed = admin_client.get(LIST).content.decode().replace("<wbr>", "")
+        detail = admin_client.get(page(row, "change")).content.decode()
+
+        assert f">{shown}<" in listed
+        assert escape(mimetype) in listed
+        assert f">{escape(mimetype)}<" in detail
+
+    def test_type_breaks_where_it_is_read(self, admin_client, rows):
+        rows("spam.odt", mimetype="application/vnd.oasis.opendocument.text")
+        rows("spam.png", mimetype="image/png")
+
+        text = admin_client.get(LIST).content.decode()
+
+        assert ">opendocument.<wbr>text<wbr></span>" in text
+        assert ">image/<wbr>png<wbr></span>" in text
+
+    def test_upload_leads_to_the_detail(self, admin_client, rows):
+        (row,) = rows("spam.txt")
+
+        text = admin_client.get(LIST).content.decode()
+
+        assert f'<a href="{page(row, "change")}">' in text
+
+    def test_name_of_02_that_is_empty_links_too(self, admin_client, rows):
+        (row,) = rows("")
+
+        text = admin_client.get(LIST).content.decode()
+
+        assert f'<a href="{page(row, "download")}">-</a>' in text
+
+    @pytest.mark.parametrize(
+        ("query", "total"),
+        [
+            ({}, "4 attachments, 1.0\xa0MB"),
+            ({"q": "egg"}, "1 attachment, 7\xa0bytes"),
+            ({"older_than": 3}, "2 attachments, 1.0\xa0MB"),
+            ({"mimetype": "x/y"}, "0 attachments, 0\xa0bytes"),
+        ],
+    )
+    def test_total_is_that_of_what_is_listed(self, admin_client, rows, query, total):
+        rows("a.txt", "b.txt", size=512 * 1024, days=7)
+        rows("egg.txt", size=7)
+        rows("empty.txt")
+
+        response = admin_client.get(LIST, query)
+
+        assert f"<h2>{total}</h2>" in response.content.decode()
+
+    def test_total_is_not_only_that_of_the_page(self, admin_client, rows):
+        rows(*(f"{number}.txt" for number in range(150)), size=1)
+
+        for number in (1, 2):
+            response = admin_client.get(LIST, {"p": number})
+
+            assert "<h2>150 attachments, 150\xa0bytes</h2>" in (
+                response.content.decode()
+            )
+
+    @pytest.mark.parametrize("query", [{}, {"q": "0123abcd"}, {"session": "0" * 16}])
+    def test_list_is_a_few_queries(self, admin_client, rows, query):
+        def queries(number):
+            for name in range(number):
+                rows(f"{number}/{name}", session_id=f"session{name}", size=number)
+            with CaptureQueriesContext(connection) as captured:
+                admin_client.get(LIST, query)
+            return len(captured)
+
+        queries(1)
+
+        assert queries(3) == queries(60) < 12
+
+    def test_there_is_no_link_to_a_site_where_staff_reaches_nothing(
+        self, admin_client, attachment
+    ):
+        text = admin_client.get(page(attachment, "change")).content.decode()
+
+        assert "View on site" not in text
+        assert attachment.get_absolute_url() not in text
 
 
 class TestSearch:
@@ -131,6 +232,117 @@ class TestSearch:
     def test_search_does_not_find_sessions_and_files(self, admin_client, attachment):
         for secret in (attachment.session_id, attachment.file.name, "text/plain"):
             assert listed(admin_client.get(LIST, {"q": secret[:10]})) == []
+
+
+class TestSession:
+    def links(self, response):
+        """Return the links to sessions, in the order of the rows."""
+        return re.findall(
+            r'<td class="field-session"><a href="([^"]+)">', response.content.decode()
+        )
+
+    def test_link_lists_what_belongs_to_the_session(self, admin_client, rows):
+        rows("spam.txt", "egg.txt")
+        rows("other.txt", session_id="b" * 32)
+
+        other, egg, spam = self.links(admin_client.get(LIST))
+        response = admin_client.get(egg)
+
+        assert egg == spam
+        assert re.fullmatch(rf"{LIST}\?session=[0-9a-f]{{16}}", egg)
+        assert listed(response) == ["egg.txt", "spam.txt"]
+        assert listed(admin_client.get(other)) == ["other.txt"]
+        assert "<h3>" in response.content.decode()
+        assert self.links(response) == [egg, egg]
+
+    def test_session_that_is_listed_is_named_and_can_be_left(self, admin_client, rows):
+        rows("spam.txt")
+        (link,) = self.links(admin_client.get(LIST))
+        (shown,) = fingerprints(admin_client.get(LIST))
+
+        before = admin_client.get(LIST).content.decode()
+        text = admin_client.get(link).content.decode()
+
+        assert "By session" not in before
+        assert "By session" in text
+        assert re.search(rf'<a href="\?session=\w+"[^>]*>\s*{shown}\s*</a>', text)
+        assert "Clear all filters" in text
+
+    def test_session_goes_with_other_filters(self, admin_client, rows):
+        rows("spam.txt", "egg.txt")
+        rows("spam.txt", bundle="bar", session_id="b" * 32)
+        link = self.links(admin_client.get(LIST))[-1]
+
+        assert listed(admin_client.get(f"{link}&q=spam&mimetype__exact=x/y")) == []
+        assert listed(admin_client.get(f"{link}&q=spam")) == ["spam.txt"]
+
+    @pytest.mark.usefixtures("attachment")
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *("", "0", "0123456789abcdef", "f" * 64, "x", "é", "\0", "1' OR 1=1 --"),
+            *("0123abcd", "ABCDEF0123456789", " " * 16, "1" * 5000),
+        ],
+    )
+    def test_session_that_is_gone_or_none_has_nothing(self, admin_client, value):
+        response = admin_client.get(LIST, {"session": value})
+
+        assert listed(response) == []
+
+    def test_session_whose_last_attachment_went_does_not_list_others(
+        self, admin_client, rows
+    ):
+        rows("other.txt", session_id="b" * 32)
+        (mine,) = rows("mine.txt")
+        link = self.links(admin_client.get(LIST))[0]
+
+        response = admin_client.post(
+            link,
+            {
+                "action": "delete_selected",
+                "_selected_action": [mine.pk],
+                "post": "yes",
+            },
+            follow=True,
+        )
+
+        assert listed(response) == []
+        assert Attachment.objects.get().filename == "other.txt"
+
+    @pytest.mark.parametrize("length", [8, 12, 16])
+    def test_search_finds_a_session_by_its_fingerprint(
+        self, admin_client, rows, length
+    ):
+        rows("spam.txt", "egg.txt")
+        rows("other.txt", session_id="b" * 32)
+        link = self.links(admin_client.get(LIST))[-1]
+        digits = link.partition("=")[2][:length]
+
+        response = admin_client.get(LIST, {"q": f" {digits} "})
+
+        assert listed(response) == ["egg.txt", "spam.txt"]
+
+    @pytest.mark.usefixtures("attachment")
+    def test_beginning_that_no_table_shows_finds_no_session(self, admin_client):
+        (link,) = self.links(admin_client.get(LIST))
+        digits = link.partition("=")[2]
+
+        for query in (digits[:7], digits + "0", digits[:8].upper()):
+            assert listed(admin_client.get(LIST, {"q": query})) == []
+
+    def test_search_by_a_fingerprint_still_finds_names(self, admin_client, rows):
+        rows("0123abcd.pdf", "spam.txt")
+
+        assert listed(admin_client.get(LIST, {"q": "0123abcd"})) == ["0123abcd.pdf"]
+
+    def test_facets_count_it(self, admin_client, rows):
+        rows("spam.txt", "egg.txt")
+        link = self.links(admin_client.get(LIST))[0]
+        (shown, _) = fingerprints(admin_client.get(link))
+
+        text = admin_client.get(f"{link}&_facets=True").content.decode()
+
+        assert f"{shown} (2)" in text
 
 
 class TestAge:
@@ -200,12 +412,24 @@ class TestType:
 PAGES = {
     "list": lambda client, row: client.get(LIST),
     "list, sorted": lambda client, row: client.get(LIST, {"o": "6.1"}),
+    "search": lambda client, row: client.get(LIST, {"q": "0123abcd"}),
+    "session": lambda client, row: client.get(
+        LIST, {"session": fingerprint(row.session_id)}
+    ),
     "detail": lambda client, row: client.get(page(row, "change")),
     "confirmation": lambda client, row: client.get(page(row, "delete")),
     "history": lambda client, row: client.get(page(row, "history")),
     "index": lambda client, row: client.get("/admin/"),
     "bulk confirmation": lambda client, row: client.post(
         LIST, {"action": "delete_selected", "_selected_action": [row.pk]}
+    ),
+    "confirmation for all pages": lambda client, row: client.post(
+        LIST,
+        {
+            "action": "delete_selected",
+            "_selected_action": [row.pk],
+            "select_across": "1",
+        },
     ),
     "download": lambda client, row: client.get(page(row, "download")),
 }
@@ -284,7 +508,7 @@ def assert_no_secret(response, attachment):
 def fingerprints(response):
     assert response.status_code == 200
     return re.findall(
-        r'<td class="field-fingerprint">(.*?)</td>', response.content.decode()
+        r'<td class="field-session"><a [^>]*>(.*?)</a></td>', response.content.decode()
     )
 
 
@@ -540,6 +764,211 @@ class TestDeletion:
         assert not Attachment.objects.exists()
 
 
+class Form(HTMLParser):
+    """What a browser would send of the page's form that deletes."""
+
+    def __init__(self, response):
+        super().__init__()
+        self.fields = {}
+        self.feed(response.content.decode().partition('<form method="post">')[2])
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "input" and "name" in attrs:
+            self.fields.setdefault(attrs["name"], []).append(attrs["value"])
+
+
+@pytest.mark.django_db(transaction=True)
+class TestDeletionAcrossPages:
+    def ask(self, client, url=LIST):
+        """Select all on all pages, ask to delete them; return the confirmation."""
+        response = client.post(
+            url,
+            {
+                "action": "delete_selected",
+                "_selected_action": list(
+                    Attachment.objects.values_list("pk", flat=True)[:100]
+                ),
+                "select_across": "1",
+                "index": "0",
+            },
+        )
+        assert response.status_code == 200
+        return response
+
+    def test_more_than_a_form_has_fields_go(self, admin_client, rows, stored):
+        rows(*(f"{number}.txt" for number in range(1645)), size=2)
+        kept = Attachment.objects.get(filename="0.txt")
+        Attachment.objects.filter(pk=kept.pk).update(bundle="kept")
+        client = Client()
+        upload(client, {"spam.txt": b"spam\n"})
+
+        confirmation = self.ask(admin_client, f"{LIST}?q=foo")
+        form = Form(confirmation).fields
+
+        text = confirmation.content.decode()
+        assert "<h2>1645 attachments, 3.2\xa0KB</h2>" in text
+        assert "<li>Attachments: 1645</li>" in text
+        assert sum(map(len, form.values())) < 10
+        assert len(confirmation.content) < 20_000
+
+        response = admin_client.post(f"{LIST}?q=foo", form, follow=True)
+
+        assert response.redirect_chain == [(f"{LIST}?q=foo", 302)]
+        assert "Successfully deleted 1645 attachments" in response.content.decode()
+        assert Attachment.objects.get() == kept
+        assert stored() == []
+        assert LogEntry.objects.filter(action_flag=DELETION).count() == 1645
+
+    def test_what_came_after_the_question_stays(self, admin_client, stored):
+        client = Client()
+        upload(client, {"old.txt": b"old\n", "replaced.txt": b"old\n"})
+        form = Form(self.ask(admin_client)).fields
+        upload(client, {"new.txt": b"new\n", "replaced.txt": b"new\n"})
+
+        admin_client.post(LIST, form)
+
+        assert names(client.get(URL)) == ["new.txt", "replaced.txt"]
+        assert len(stored()) == 2
+
+    def test_only_what_is_filtered_goes(self, admin_client, rows):
+        rows("old.txt", days=9)
+        rows("new.txt")
+        url = f"{LIST}?older_than=7"
+
+        admin_client.post(url, Form(self.ask(admin_client, url)).fields)
+
+        assert Attachment.objects.get().filename == "new.txt"
+
+    def test_more_than_there_is_time_for_are_not_begun(
+        self, admin_client, rows, monkeypatch
+    ):
+        monkeypatch.setattr(admin, "MOST", 2)
+        rows("a.txt", "b.txt")
+        form = Form(self.ask(admin_client)).fields
+        rows("c.txt", bundle="bar")
+        del form["newest"]
+
+        response = admin_client.post(f"{LIST}?o=1", form, follow=True)
+
+        assert response.redirect_chain == [(f"{LIST}?o=1", 302)]
+        text = response.content.decode()
+        assert "No more than 2 attachments can be deleted at once." in text
+        assert "remove_outdated_attachments" in text
+        assert Attachment.objects.count() == 3
+
+        admin_client.post(f"{LIST}?q=foo", form)
+        assert Attachment.objects.get().filename == "c.txt"
+
+    @pytest.mark.parametrize(
+        "newest", ["", "x", "-1", "1.5", "٣", "\0", "9" * 19, "1" * 5000]
+    )
+    def test_nonsense_for_the_newest_deletes_nothing(
+        self, admin_client, attachment, newest
+    ):
+        form = Form(self.ask(admin_client)).fields
+
+        response = admin_client.post(LIST, form | {"newest": newest})
+
+        assert response.status_code == 302
+        assert Attachment.objects.get() == attachment
+
+    def test_nothing_that_is_selected_is_nothing_to_confirm(self, admin_client, rows):
+        rows("spam.txt")
+
+        response = self.ask(admin_client, f"{LIST}?q=nothing")
+
+        assert Form(response).fields.get("newest") is None
+
+    def test_selection_of_one_page_lists_it_as_ever(self, admin_client, rows):
+        keys = [row.pk for row in rows("spam.txt", "egg.txt")]
+
+        response = admin_client.post(
+            LIST, {"action": "delete_selected", "_selected_action": keys}
+        )
+
+        form = Form(response).fields
+        assert sorted(form["_selected_action"]) == sorted(map(str, keys))
+        assert not {"select_across", "newest"} & form.keys()
+
+    def test_related_objects_are_counted_and_go(self, admin_client, attachment):
+        Note.objects.create(attachment=attachment)
+
+        confirmation = self.ask(admin_client)
+
+        assert "<li>Notes: 1</li>" in confirmation.content.decode()
+        admin_client.post(LIST, Form(confirmation).fields)
+        assert not Note.objects.exists()
+
+    def test_protected_objects_are_named_and_nothing_goes(self, admin_client, stored):
+        upload(Client(), {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
+        form = Form(self.ask(admin_client)).fields
+        contract = Contract.objects.create(attachment=Attachment.objects.first())
+
+        for response in (admin_client.post(LIST, form), self.ask(admin_client)):
+            text = response.content.decode()
+            assert "protected related objects" in text
+            assert str(contract) in text
+            assert not Form(response).fields
+        assert Attachment.objects.count() == len(stored()) == 2
+
+    def test_staff_who_may_view_deletes_nothing(self, attachment):
+        client = staff("view")
+        ask = {
+            "action": "delete_selected",
+            "_selected_action": ["1"],
+            "select_across": "1",
+        }
+
+        for fields in (ask, ask | {"post": "yes", "newest": str(attachment.pk)}):
+            assert b"newest" not in client.post(LIST, fields, follow=True).content
+        assert Attachment.objects.exists()
+
+    def test_token_is_asked_for(self, admin_client, attachment):
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(User.objects.get())
+        token = {"X-CSRFToken": client.get(LIST).cookies["csrftoken"].value}
+        ask = {
+            "action": "delete_selected",
+            "_selected_action": ["1"],
+            "select_across": "1",
+        }
+        form = Form(client.post(LIST, ask, headers=token)).fields
+        bare = {name: form[name] for name in form.keys() - {"csrfmiddlewaretoken"}}
+
+        assert client.post(LIST, bare).status_code == 403
+        assert Attachment.objects.exists()
+        assert client.post(LIST, form).status_code == 302
+        assert not Attachment.objects.exists()
+
+    def test_all_stay_if_one_cannot_go(
+        self, admin_client, attachment, stored, host_refuses
+    ):
+        form = Form(self.ask(admin_client)).fields
+        admin_client.raise_request_exception = False
+
+        response = admin_client.post(LIST, form)
+
+        assert response.status_code == 500
+        assert Attachment.objects.exists()
+        assert len(stored()) == 1
+
+    def test_deletion_that_loses_is_tried_again(self, admin_client, attachment, stored):
+        conflicts = [Lost()]
+
+        def lose(**kwargs):
+            if conflicts:
+                raise OperationalError from conflicts.pop()
+
+        form = Form(self.ask(admin_client)).fields
+        post_delete.connect(lose, sender=Attachment)
+        response = admin_client.post(LIST, form)
+        post_delete.disconnect(lose, sender=Attachment)
+
+        assert response.status_code == 302
+        assert conflicts == stored() == []
+
+
 @pytest.fixture
 def host_refuses():
     """Connect a receiver of the host's that fails in the transaction, after ours."""
@@ -628,3 +1057,77 @@ class TestDownload:
 def assert_no_download(response):
     assert "Content-Disposition" not in response.headers
     assert b"spam" not in response.content
+
+
+async def boxes(page):
+    """Return how much wider than their boxes the page and its table are, in px."""
+    return await page.evaluate(
+        """() => ["html", ".results"].map(selector => {
+            const box = document.querySelector(selector);
+            return box.scrollWidth - box.clientWidth;
+        })"""
+    )
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.django_db(transaction=True)
+class TestBrowser:
+    @pytest.fixture
+    def many(self):
+        """Make 2,000 attachments with every kind of name, bundle and type."""
+        office = "application/vnd.openxmlformats-officedocument.wordprocessingml."
+        Attachment.objects.bulk_create(
+            Attachment(
+                filename=f"{word} {number}.docx",
+                bundle=["draft-7", "e" * 256, "письмо"][number % 3],
+                mimetype=[f"{office}document", "image/png"][number % 2],
+                size=number * 123_456,
+                session_id=f"{number % 50:032}",
+            )
+            for word in ("report", "Отчёт за год", "x" * 240, "scan_of_a-long_contract")
+            for number in range(500)
+        )
+
+    def look(self, live_server, width, look):
+        """Log in as a member of staff in a window of that width; call ``look``."""
+        User.objects.create_superuser("admin", password="admin")
+
+        async def use_browser():
+            async with browser() as chromium:
+                size = {"width": width, "height": 900}
+                page = await chromium.new_page(viewport=size)
+                await page.goto(live_server.url + LIST)
+                await page.fill("#id_username", "admin")
+                await page.fill("#id_password", "admin")
+                await page.click("input[type=submit]")
+                await page.wait_for_selector("#result_list")
+                return await look(page)
+
+        return asyncio.run(use_browser())
+
+    @pytest.mark.usefixtures("many")
+    def test_nothing_is_out_of_sight_at_1280(self, live_server):
+        assert self.look(live_server, 1280, boxes) == [0, 0]
+
+    @pytest.mark.usefixtures("many")
+    def test_phone_scrolls_the_table_and_not_the_page(self, live_server):
+        page, _table = self.look(live_server, 390, boxes)
+
+        assert page == 0
+
+    @pytest.mark.usefixtures("many")
+    def test_all_pages_are_deleted_by_clicks(self, live_server):
+        async def delete(page):
+            await page.check("#action-toggle")
+            await page.click("text=Select all 2000 attachments")
+            await page.select_option("select[name=action]", "delete_selected")
+            await page.click("button[name=index]")
+            await page.click("input[type=submit]")
+            return await page.inner_text(".messagelist")
+
+        message = self.look(live_server, 1280, delete)
+
+        assert message == "Successfully deleted 2000 attachments."
+        assert not Attachment.objects.exists()

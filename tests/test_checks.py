@@ -193,8 +193,7 @@ class TestStorage:
 
         assert message.level == WARNING
         assert "MEDIA_ROOT" in message.msg
-        assert message.hint.startswith("Add an entry 'session_attachments' to STORAGES")
-        assert "no other site" in message.hint
+        assert_hint_is_a_private_location(message.hint)
 
     @pytest.mark.parametrize("url", ["", None])
     def test_media_that_is_not_served_is_fine(self, settings, url):
@@ -207,13 +206,6 @@ class TestStorage:
         settings.MEDIA_URL = url
 
         assert set(messages(deploy=True)) == {"session_attachments.W003"}
-
-    @pytest.mark.usefixtures("media_url")
-    def test_no_media_root_is_fine(self, settings, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        settings.MEDIA_ROOT = ""
-
-        assert messages(deploy=True) == {}
 
     @pytest.mark.usefixtures("media_url")
     @pytest.mark.parametrize("backend", [FileSystemStorage, Elsewhere])
@@ -251,6 +243,58 @@ class TestStorage:
 
     @pytest.mark.usefixtures("media_url")
     def test_storage_elsewhere_is_fine(self, settings):
+        backend = "django.core.files.storage.InMemoryStorage"
+        settings.STORAGES = {"default": {"BACKEND": backend}}
+
+        assert messages(deploy=True) == {}
+
+
+def assert_hint_is_a_private_location(hint):
+    start = "Let 'session_attachments' in STORAGES have an absolute path outside MEDIA_"
+    assert hint.startswith(start)
+    assert "no other database" in hint
+
+
+class TestLocation:
+    @pytest.fixture(autouse=True)
+    def working_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.parametrize("url", ["", "media/"])
+    @pytest.mark.parametrize("root", ["", "media", Path("media/all")])
+    def test_default_storage_in_the_working_directory_is_a_warning(
+        self, settings, tmp_path, url, root
+    ):
+        settings.MEDIA_ROOT = root
+        settings.MEDIA_URL = url
+
+        message = messages(deploy=True)["session_attachments.W006"]
+
+        assert message.level == WARNING
+        assert "working directory" in message.msg
+        assert f"here in {tmp_path / root}:" in message.msg
+        assert_hint_is_a_private_location(message.hint)
+
+    @pytest.mark.parametrize("location", [None, "", "private"])
+    def test_alias_in_the_working_directory_is_a_warning(self, settings, location):
+        settings.MEDIA_ROOT = ""
+        settings.STORAGES = alias(location, Elsewhere)
+
+        assert set(messages(deploy=True)) == {"session_attachments.W006"}
+
+    def test_it_is_a_matter_of_deployment(self, settings):
+        settings.MEDIA_ROOT = ""
+
+        assert messages() == {}
+
+    def test_alias_with_a_location_needs_no_media_root(self, settings, tmp_path):
+        settings.MEDIA_ROOT = ""
+        settings.STORAGES = alias(tmp_path)
+
+        assert messages(deploy=True) == {}
+
+    def test_storage_elsewhere_needs_no_media_root(self, settings):
+        settings.MEDIA_ROOT = ""
         backend = "django.core.files.storage.InMemoryStorage"
         settings.STORAGES = {"default": {"BACKEND": backend}}
 

@@ -249,7 +249,7 @@ class TestDeleteAndCommand:
             "remove_outdated_attachments", older_than=3, verbose=True, stdout=stdout
         )
 
-        assert stdout.getvalue().startswith("delete Отчёт.txt\n")
+        assert stdout.getvalue().startswith("delete Отчёт.txt (")
 
     @pytest.mark.parametrize("older_than", ["-1", "1e9", "nan"])
     def test_18_nonsense_deletes_nothing(self, spam, older_than):

@@ -255,7 +255,7 @@ class TestInstallation:
         size = sum(row.get("size", 0) for row in ROWS.values()) - ROWS[MERGED]["size"]
         assert capsys.readouterr().out == (
             "Removed 11 attachments and 1 file without an attachment, "
-            f"{size + len('orphan')} bytes.\n"
+            f"{(size + len('orphan')) / 1024:.1f} KB.\n"
         )
         assert not Attachment.objects.exists()
         assert stored() == []

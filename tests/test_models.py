@@ -1,19 +1,24 @@
 """The model and its verbs."""
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 
 import pytest
 from django.core.files.base import ContentFile
 from django.db import OperationalError, connection, transaction
 from django.db.models import ProtectedError, signals
-from django.test.utils import CaptureQueriesContext
+from django.test import Client
+from django.test.utils import CaptureQueriesContext, override_script_prefix
+from django.urls import include, path, reverse
 from django.utils import timezone
 from django_cleanup import cache
 
 from session_attachments.models import Attachment, Lock
 from session_attachments.signals import attachment_removed
 from session_attachments.transactions import in_transaction
+from tests.clients import URL, content, upload
 from tests.host.models import Contract, Enclosure, Letter, Note, Scan
 from tests.storages import (
     Calls,
@@ -69,6 +74,72 @@ class TestStr:
 
     def test_lock_is_its_number(self):
         assert str(Lock(7)) == "7"
+
+
+class TestUrl:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("spam.txt", "delete", "resume", "...", ".htaccess", "-", "+", "a b"),
+            *("50%", "50%25 off", "%2e%2e", "what?.txt", "#1;a=b&c", "C:\\a", "\"q'"),
+            *("Отчёт за год.pdf", "\N{SNOWMAN}", "\N{GRINNING FACE}.png", "x" * 255),
+            # Of 0.2 only.
+            *("a\nb", "\n", "a\x7fb"),
+        ],
+    )
+    def test_url_is_the_downloads(self, name):
+        visitor = Client()
+        visitor.get(URL)
+        key = visitor.session["_session_attachments_key"]
+        attachment = attach(name, b"right\n", session_id=key)
+        attach("other.txt", b"wrong\n", session_id=key)
+
+        url = attachment.get_absolute_url()
+
+        assert re.fullmatch(r"/attachments/foo/[!-.0-~]+/", url)
+        assert not {"?", "#", "\\"} & {*url}
+        assert content(visitor.get(url)) == b"right\n"
+        assert attachment.file.url == url
+
+    @pytest.mark.parametrize("bundle", ["draft 7", "50%", "?", "черновик", "delete"])
+    def test_bundle_is_part_of_it(self, bundle):
+        visitor = Client()
+        url = reverse("bundle-attachments", kwargs={"bundle_id": bundle})
+        upload(visitor, {"spam.txt": b"spam\n"}, url)
+
+        attachment = Attachment.objects.get()
+
+        assert attachment.get_absolute_url() == f"{url}spam.txt/"
+        assert content(visitor.get(attachment.file.url)) == b"spam\n"
+
+    @pytest.mark.parametrize("field", ["filename", "bundle"])
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "../etc"])
+    def test_name_of_02_that_no_url_holds_has_none(self, field, name):
+        attachment = attach(**{field: name})
+
+        assert attachment.get_absolute_url() == ""
+        assert attachment.file.url == ""
+
+    def test_attachment_that_lost_its_files_name_has_its_url(self):
+        attachment = Attachment(filename="spam.txt", bundle="foo")
+
+        assert attachment.file.url == "/attachments/foo/spam.txt/"
+
+    def test_project_may_include_the_urls_elsewhere(self, settings):
+        settings.ROOT_URLCONF = ModuleType("urlconf")
+        settings.ROOT_URLCONF.urlpatterns = [
+            path("", include("session_attachments.urls"))
+        ]
+        attachment = attach()
+
+        with override_script_prefix("/site/"):
+            assert attachment.get_absolute_url() == "/site/foo/spam.txt/"
+
+    def test_project_without_the_urls_has_none(self, settings):
+        settings.ROOT_URLCONF = ModuleType("urlconf")
+        settings.ROOT_URLCONF.urlpatterns = []
+
+        assert attach().get_absolute_url() == attach("egg.txt").file.url == ""
 
 
 class TestOutdated:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from session_attachments import outdated
 from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
-from session_attachments.outdated import Outcome, remove_outdated
+from session_attachments.outdated import Gone, Outcome, remove_outdated
 from session_attachments.storage import attachment_storage
 from tests.host.models import Contract, Note, Scan
 from tests.storages import (
@@ -85,6 +85,13 @@ def bundle():
     return Bundle(SessionStore(), "foo")
 
 
+class Names(list):
+    """A ``report`` that remembers the names of what went."""
+
+    def __call__(self, gone):
+        self.append(gone.name)
+
+
 def names():
     return sorted(Attachment.objects.values_list("filename", flat=True))
 
@@ -151,13 +158,25 @@ class TestAttachments:
         monkeypatch.setattr(outdated, "BATCH", 2)
         for number in range(5):
             attach(f"{number}", b"x" * number, age=DAY)
-        reported = []
+        reported = Names()
 
-        outcome = remove_outdated(DAY, report=reported.append)
+        outcome = remove_outdated(DAY, report=reported)
 
         assert outcome == Outcome(attachments=5, size=10)
         assert sorted(reported) == ["0", "1", "2", "3", "4"]
         assert stored() == []
+
+    def test_report_tells_attachments_from_files(self, put):
+        row = attach("a.txt", b"1", age=DAY, bundle="draft-7")
+        put(f"{OLD}/token", b"12")
+        reported = []
+
+        remove_outdated(DAY, report=reported.append)
+
+        assert reported == [
+            Gone("a.txt", 1, "draft-7", row.created),
+            Gone(f"{OLD}/token", 2),
+        ]
 
     def test_batches_have_a_fixed_number_of_queries(self, monkeypatch):
         def queries(batch):
@@ -198,9 +217,9 @@ class TestAttachments:
         kept = attach("kept.txt", age=DAY)
         attach("z.txt", age=DAY)
         contract = Contract.objects.create(attachment=kept)
-        reported = []
+        reported = Names()
 
-        outcome = remove_outdated(DAY, report=reported.append)
+        outcome = remove_outdated(DAY, report=reported)
 
         assert outcome == Outcome(
             attachments=2,
@@ -391,12 +410,12 @@ class TestMeanwhile:
             put(f"{OLD}/{number}")
             put(f"{DIGESTS}/{number}")
         start = threading.Barrier(3, timeout=10)
-        reported = []
+        reported = Names()
 
         def remove():
             begin_deferred()
             start.wait()
-            return remove_outdated(DAY, report=reported.append)
+            return remove_outdated(DAY, report=reported)
 
         outcomes = at_once(remove, remove, remove)
 
@@ -481,9 +500,9 @@ class TestDayFolders:
         monkeypatch.setattr(outdated, "BATCH", 2)
         every = [put(f"{OLD}/{number}", b"x" * number) for number in range(5)]
         attach(file=f"{OLD}/referred")
-        reported = []
+        reported = Names()
 
-        outcome = remove_outdated(DAY, report=reported.append)
+        outcome = remove_outdated(DAY, report=reported)
 
         assert outcome == Outcome(files=5, size=10)
         assert sorted(reported) == every
@@ -798,15 +817,45 @@ class TestDryRun:
         attach("young")
         (media / "session_attachments/2020-01-01").mkdir()
         before = names(), stored(), folders()
-        foreseen, done = [], []
+        foreseen, done = Names(), Names()
 
-        outcome = remove_outdated(DAY, dry_run=True, report=foreseen.append)
+        outcome = remove_outdated(DAY, dry_run=True, report=foreseen)
 
         assert (names(), stored(), folders()) == before
         assert outcome == Outcome(attachments=5, files=10, size=30)
-        assert remove_outdated(DAY, report=done.append) == outcome
+        assert remove_outdated(DAY, report=done) == outcome
         assert sorted(foreseen) == sorted(done)
         assert names() == ["young"]
+
+    def test_dry_run_foresees_what_is_protected(self, stored):
+        for name in ("a.txt", "kept.txt", "z.txt"):
+            attachment = attach(name, age=DAY)
+            if name == "kept.txt":
+                Contract.objects.create(attachment=attachment)
+        before = names(), stored()
+        foreseen = Names()
+
+        outcome = remove_outdated(DAY, dry_run=True, report=foreseen)
+
+        assert (names(), stored()) == before
+        assert foreseen == ["a.txt", "z.txt"]
+        assert (outcome.attachments, outcome.size) == (2, 10)
+        assert [line[:30] for line in outcome.failures] == [
+            "'kept.txt' could not be remove"
+        ]
+        assert remove_outdated(DAY) == outcome
+
+    @pytest.mark.usefixtures("alone")
+    def test_dry_run_of_what_stands_alone_is_one_look(self, stored):
+        attach("a.txt", age=DAY)
+        attach("b.txt", age=DAY)
+        foreseen = Names()
+
+        outcome = remove_outdated(DAY, dry_run=True, report=foreseen)
+
+        assert outcome == Outcome(attachments=2, size=10)
+        assert foreseen == names() == ["a.txt", "b.txt"]
+        assert len(stored()) == 2
 
     def test_dry_run_writes_nothing(self, settings, put):
         calls = Calls()

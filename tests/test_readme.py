@@ -1,8 +1,12 @@
 """What README.rst says is what the code does."""
 
+import asyncio
 import re
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from io import StringIO
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import pytest
@@ -11,6 +15,7 @@ from django.conf import settings as live_settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
+from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.test import Client, override_settings
 from django.urls import path
@@ -19,9 +24,12 @@ from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import AttachmentError
 from session_attachments.responses import STATUSES
+from session_attachments.storage import attachment_storage
+from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.host.models import Letter
 from tests.host.views import login
+from tests.storages import attach
 
 README = (Path(__file__).parent.parent / "README.rst").read_text(encoding="utf-8")
 
@@ -32,10 +40,12 @@ def section(title):
     return re.search(pattern, README, re.DOTALL | re.MULTILINE).group(1)
 
 
-def code_blocks(title):
-    """Return the Python code in the section with this title."""
+def code_blocks(title, language="python"):
+    """Return the code in the section with this title."""
     blocks = re.findall(
-        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", section(title), re.MULTILINE
+        rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)",
+        section(title),
+        re.MULTILINE,
     )
     return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks]
 
@@ -88,7 +98,31 @@ def test_error_codes_and_statuses_are_those_of_the_code():
 
 def test_url_names_are_those_of_the_code():
     for pattern in urls.urlpatterns:
-        assert f"``{pattern.name}``" in section("URLs and methods")
+        for name in (pattern.name, *pattern.pattern.converters):
+            assert f"``{name}``" in section("URLs and methods")
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.django_db(transaction=True)
+def test_parallel_first_uploads_of_a_page_share_a_session(live_server):
+    (code,) = code_blocks("In a page", language="javascript")
+    script = f"""async () => {{
+        const csrftoken = document.cookie.match(/csrftoken=(\\w+)/)[1];
+        {code}
+        const files = [1, 2, 3, 4, 5].map((n) => new File(["x"], `${{n}}.txt`));
+        await Promise.all(files.map((file) => upload([file])));
+        return (await (await fetch(url)).json()).map((attachment) => attachment.name);
+    }}"""
+
+    async def use_browser():
+        async with browser() as chromium:
+            page = await chromium.new_page()
+            await page.goto(f"{live_server.url}/admin/login/")
+            return await page.evaluate(script)
+
+    assert asyncio.run(use_browser()) == [f"{n}.txt" for n in (1, 2, 3, 4, 5)]
 
 
 def test_settings_of_the_tests_pass_the_checks():
@@ -103,10 +137,27 @@ def test_command_lines_can_be_called(line):
     stdout = StringIO()
 
     call_command(
-        "remove_outdated_attachments", line.replace("=N", "=3").strip(), stdout=stdout
+        "remove_outdated_attachments", *line.replace("=N", "=3").split(), stdout=stdout
     )
 
-    assert stdout.getvalue().startswith("Removed 0 attachments")
+    verb = "Would remove" if "--dry-run" in line else "Removed"
+    assert stdout.getvalue().startswith(f"{verb} 0 attachments")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_output_of_the_command_is_what_it_prints():
+    pattern = r"\.\. code-block:: console\n\n    \$ \S+ (.*)\n((?:    .*\n)+)"
+    ((line, output),) = re.findall(pattern, section("The command"))
+    created = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    attach("report.pdf", size=16328998, bundle="draft-7", created=created)
+    attachment_storage().save(
+        "session_attachments/2026-10-30/5bd3", ContentFile(b"12345")
+    )
+    stdout = StringIO()
+
+    call_command(*line.split(), stdout=stdout)
+
+    assert stdout.getvalue() == dedent(output)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -117,8 +168,14 @@ class TestRecipes:
 
     def test_python_api(self, session):
         bundle = Bundle(session, "draft-7")
-        bundle.add(ContentFile(b"spam\n", "spam.txt"))
-        request, message = Request(session), Message()
+        files = {
+            "spam.txt": b"one\r\ntwo\r\n",
+            "mac.csv": b"one\rtwo\r",
+            "old.eml": b"Subject: \xe4\r\n\r\n\xf6\n.\n",
+            "page.html": b"<p>\xff\0" + b"x" * 2000,
+        }
+        bundle.add(*(ContentFile(data, name) for name, data in files.items()))
+        request, message = Request(session), EmailMessage(body="See attachments.")
         code, _ = code_blocks("In Python")
 
         run_code(
@@ -128,7 +185,11 @@ class TestRecipes:
             uploaded_file=ContentFile(b"egg\n", "egg.txt"),
         )
 
-        assert message.attached == [("spam.txt", b"spam\n", "text/plain")]
+        received = message_from_bytes(message.message().as_bytes(), policy=policy.SMTP)
+        assert files == {
+            part.get_filename(): part.get_content()
+            for part in received.iter_attachments()
+        }
         assert len(bundle) == 0
 
     @pytest.mark.parametrize(
@@ -235,13 +296,3 @@ class Request:
 
     def __init__(self, session):
         self.session = session
-
-
-class Message:
-    """As much of an EmailMessage as the README's code uses."""
-
-    def __init__(self):
-        self.attached = []
-
-    def attach(self, *arguments):
-        self.attached.append(arguments)

@@ -5,7 +5,7 @@ import pty
 import subprocess
 import sys
 import termios
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone, translation
 
 from session_attachments.models import Attachment
 from tests.host.models import Contract
@@ -33,6 +34,8 @@ PROTECTED = (
     "could not be removed: Cannot delete some instances of model 'Attachment' because "
     "they are referenced through protected foreign keys: 'Contract.attachment'.\n"
 )
+
+CREATED = datetime(2020, 11, 20, 12, tzinfo=UTC)
 
 # No name of today's: 0.2 took them.
 NASTY = "two\nlines\x1b[31m\u202e.txt"
@@ -250,36 +253,76 @@ class TestOutput:
         assert command("--older-than=0") == (f"Removed {line}.\n", "", None)
         assert command("--older-than=0") == (NOTHING, "", None)
 
-    def test_verbose_prints_each_name(self, command, media):
-        attach("Отчёт за год.pdf", age=timedelta(days=1))
+    @pytest.mark.parametrize("language", ["en", "ru", "de"])
+    @pytest.mark.parametrize(
+        ("size", "text"),
+        [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KB"),
+            (16328998, "15.6 MB"),
+            (5 * 1024**4, "5.0 TB"),
+        ],
+    )
+    def test_sizes_are_for_people(self, command, settings, language, size, text):
+        settings.LANGUAGE_CODE = language
+        settings.USE_THOUSAND_SEPARATOR = True
+        attach(size=size)
+
+        with translation.override(language):
+            stdout, _, _ = command("--older-than=0", "--verbose")
+            assert translation.get_language() == language
+
+        first, last = stdout.splitlines()
+        assert first.startswith(f"delete spam.txt ({text}, uploaded ")
+        assert last == (
+            f"Removed 1 attachment and 0 files without an attachment, {text}."
+        )
+
+    def test_verbose_tells_all_that_goes(self, command, media):
+        attach("Отчёт за год.pdf", created=CREATED, bundle="письмо 7")
         put(media, f"{OLD}/token")
 
         assert command("--older-than=0", "--verbose") == (
-            "delete Отчёт за год.pdf\n"
-            f"delete {OLD}/token\n"
+            "delete Отчёт за год.pdf (5 bytes, uploaded 2020-11-20, bundle письмо 7)\n"
+            f"delete {OLD}/token (5 bytes, a file without an attachment)\n"
             "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n",
             "",
             None,
         )
 
-    def test_verbose_prints_one_line_a_name(self, command):
-        attach(NASTY, age=timedelta(days=1))
+    @pytest.mark.parametrize("use_tz", [True, False])
+    def test_day_is_that_of_the_sites_time_zone(self, settings, command, use_tz):
+        settings.USE_TZ = use_tz
+        # Five hours behind UTC.
+        settings.TIME_ZONE = "America/Chicago"
+        naive = datetime(2026, 3, 9, 23, 30)
+        attach(created=timezone.make_aware(naive) if use_tz else naive)
+
+        stdout, _, _ = command("--older-than=0", "--verbose", "--dry-run")
+
+        assert stdout.startswith("would delete spam.txt (5 bytes, uploaded 2026-03-09,")
+
+    def test_verbose_prints_one_line_an_attachment(self, command):
+        attach(NASTY, created=CREATED, bundle=f"b\r{NASTY}")
 
         stdout, _, _ = command("--older-than=0", "--verbose")
 
+        nasty = "two\\nlines\\x1b[31m\\u202e.txt"
         assert stdout == (
-            "delete two\\nlines\\x1b[31m\\u202e.txt\n"
+            f"delete {nasty} (5 bytes, uploaded 2020-11-20, bundle b\\r{nasty})\n"
             "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n"
         )
 
     def test_dry_run_removes_nothing(self, command, media, stored):
-        attach(age=timedelta(days=1))
+        attach(created=CREATED)
         put(media, f"{OLD}/token")
         (media / "session_attachments/2020-01-01").mkdir()
 
         assert command(older_than=0, dry_run=True, verbose=True) == (
-            "delete spam.txt\n"
-            f"delete {OLD}/token\n"
+            "would delete spam.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
+            f"would delete {OLD}/token (5 bytes, a file without an attachment)\n"
             "Would remove 1 attachment and 1 file without an attachment, 10 bytes.\n",
             "",
             None,
@@ -287,6 +330,17 @@ class TestOutput:
         assert Attachment.objects.exists()
         assert len(stored()) == 2
         assert (media / "session_attachments/2020-01-01").is_dir()
+
+    def test_dry_run_says_what_is_protected(self, command):
+        Contract.objects.create(attachment=attach("kept.txt", created=CREATED))
+        attach("goes.txt", created=CREATED)
+
+        assert command("--older-than=0", "--dry-run", "--verbose") == (
+            "would delete goes.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
+            "Would remove 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            f"'kept.txt' {PROTECTED}",
+            ("Not removed: 1.", 1),
+        )
 
     def test_failures_are_reported_and_the_rest_goes(self, command, settings, media):
         Contract.objects.create(attachment=attach(NASTY, age=timedelta(days=1)))
@@ -325,7 +379,7 @@ class TestOutput:
 
 class TestProcess:
     def test_success_exits_0(self, process, media, stored):
-        attach("old.txt", age=timedelta(days=4))
+        attach("old.txt", created=CREATED)
         young = attach("young.txt", age=timedelta(days=2))
         put(media, f"{OLD}/token")
 
@@ -333,8 +387,8 @@ class TestProcess:
 
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == (
-            "delete old.txt\n"
-            f"delete {OLD}/token\n"
+            "delete old.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
+            f"delete {OLD}/token (5 bytes, a file without an attachment)\n"
             "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n"
         )
         assert stored() == [young.file.name]
@@ -393,7 +447,7 @@ class TestProcess:
         assert len(stored()) == 1
 
     def test_any_name_goes_into_an_ascii_pipe(self, process, stored):
-        attach("Отчёт\n\x1b[31m.pdf", age=timedelta(days=4))
+        attach("Отчёт\n\x1b[31m.pdf", created=CREATED, bundle="Ё")
         Contract.objects.create(attachment=attach("Счёт", age=timedelta(days=4)))
 
         done = process(
@@ -402,7 +456,8 @@ class TestProcess:
 
         assert (done.returncode, done.stdout, done.stderr) == (
             1,
-            "delete \\u041e\\u0442\\u0447\\u0451\\u0442\\n\\x1b[31m.pdf\n"
+            "delete \\u041e\\u0442\\u0447\\u0451\\u0442\\n\\x1b[31m.pdf "
+            "(5 bytes, uploaded 2020-11-20, bundle \\u0401)\n"
             "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
             f"'\\u0421\\u0447\\u0451\\u0442' {PROTECTED}"
             "CommandError: Not removed: 1.\n",
@@ -435,5 +490,5 @@ class TestProgress:
 
         done = process("--older-than=3", "--verbose", stderr=writer)
 
-        assert done.stdout.startswith("delete spam.txt\n")
+        assert done.stdout.startswith("delete spam.txt (5 bytes, ")
         assert shown() == ""

@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.translation import override
 
 from ...models import cutoff
-from ...outdated import Outcome, Report, no_report, remove_outdated
+from ...outdated import Gone, Outcome, Report, no_report, remove_outdated
 
 
 class Command(BaseCommand):
@@ -25,7 +28,7 @@ class Command(BaseCommand):
             help="days, 0 or more, fractions allowed",
         )
         parser.add_argument(
-            "--verbose", action="store_true", help="print the name of all that goes"
+            "--verbose", action="store_true", help="print all that goes"
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="only say what would go"
@@ -43,7 +46,8 @@ class Command(BaseCommand):
                 f"not leave the calendar, not {options['older_than']!r}.",
                 returncode=2,
             ) from error
-        with self._progress(options["verbose"]) as report:
+        verb = "would delete" if options["dry_run"] else "delete"
+        with self._progress(verb if options["verbose"] else None) as report:
             outcome = remove_outdated(older_than, options["dry_run"], report)
         for failure in outcome.failures:
             self.stderr.write(self._printable(failure))
@@ -52,10 +56,15 @@ class Command(BaseCommand):
             raise CommandError(f"Not removed: {len(outcome.failures)}.")
 
     @contextmanager
-    def _progress(self, verbose: bool) -> Iterator[Report]:
-        """Hand out what to call for each name: it prints, or moves a progress bar."""
-        if verbose:
-            yield lambda name: self.stdout.write(self._printable(f"delete {name}"))
+    def _progress(self, verb: str | None) -> Iterator[Report]:
+        """Hand out what to call for all that goes: it prints, or moves a progress bar.
+
+        A line begins with ``verb``.
+        """
+        if verb:
+            yield lambda gone: self.stdout.write(
+                self._printable(f"{verb} {gone.name} ({_details(gone)})")
+            )
             return
         try:
             from tqdm import tqdm
@@ -64,7 +73,7 @@ class Command(BaseCommand):
             return
         # disable=None: only on a terminal.
         with tqdm(unit=" files", disable=None, leave=False) as bar:
-            yield lambda name: bar.update()
+            yield lambda gone: bar.update()
 
     def _printable(self, text: str) -> str:
         """Return ``text`` as it can be printed on one line of any terminal or pipe."""
@@ -83,12 +92,28 @@ def _days(value: object) -> timedelta:
     return days
 
 
+def _details(gone: Gone) -> str:
+    """Return what tells ``gone`` from another one of its name."""
+    size = _size(gone.size)
+    if (created := gone.created) is None:
+        return f"{size}, a file without an attachment"
+    if timezone.is_aware(created):
+        created = timezone.localtime(created)
+    return f"{size}, uploaded {created.date()}, bundle {gone.bundle}"
+
+
+def _size(size: int) -> str:
+    # In English, as all that the command says, and in ASCII.
+    with override(None):
+        return filesizeformat(size).replace("\xa0", " ")
+
+
 def _summary(outcome: Outcome, dry_run: bool) -> str:
     return (
         f"{'Would remove' if dry_run else 'Removed'} "
         f"{_count(outcome.attachments, 'attachment')} and "
         f"{_count(outcome.files, 'file')} without an attachment, "
-        f"{_count(outcome.size, 'byte')}."
+        f"{_size(outcome.size)}."
     )
 
 
