@@ -13,7 +13,6 @@ _EXTENSIONS = {
     "application/atom+xml": "atom",
     "application/geo+json": "geojson",
     "application/gpx+xml": "gpx",
-    "application/javascript": "js mjs cjs",
     "application/json": "json map",
     "application/ld+json": "jsonld",
     "application/manifest+json": "webmanifest",
@@ -53,6 +52,7 @@ _EXTENSIONS = {
     "text/css": "css",
     "text/csv": "csv",
     "text/html": "html htm",
+    "text/javascript": "js mjs cjs",
     "text/markdown": "md markdown",
     "text/plain": (
         "txt text log ini cfg conf bat cmd ps1 reg nfo properties "
