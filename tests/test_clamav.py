@@ -212,7 +212,11 @@ def refused(client, stored, caplog):
         assert shelf(client) == {"spam.txt": b"spam\n"}
         assert stored() == [before]
         logged = [r.getMessage() for r in caplog.records if r.name == MODULE]
-        return response.json()["detail"], logged
+        answer = response.json()
+        refusal = f"The file “{answer['name']}” is not accepted. "
+        assert answer["name"] in files
+        assert answer["detail"].startswith(refusal)
+        return answer["detail"].removeprefix(refusal), logged
 
     return upload_in_vain
 

@@ -25,6 +25,7 @@ from django.contrib.sessions.backends import db
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import Error, close_old_connections, connection, transaction
+from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 from django.template.response import SimpleTemplateResponse
 from django.test import Client
@@ -501,8 +502,16 @@ IMPATIENT = {
 
 @pytest.fixture
 def session(visitor):
-    """Return a function that changes the connection's own settings."""
-    yield lambda statements: execute(statements[connection.vendor])
+    """Return a function that changes the settings of all connections from now on."""
+    changes = []
+
+    def change(statements):
+        changes.append(lambda **_: execute(statements[connection.vendor]))
+        connection_created.connect(changes[0])
+        changes[0]()
+
+    yield change
+    connection_created.disconnect(changes[0])
     connection.close()
 
 

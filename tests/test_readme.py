@@ -146,7 +146,7 @@ def test_command_lines_can_be_called(line):
 
 @pytest.mark.django_db(transaction=True)
 def test_output_of_the_command_is_what_it_prints():
-    pattern = r"\.\. code-block:: console\n\n    \$ \S+ (.*)\n((?:    .*\n)+)"
+    pattern = r"\.\. code-block:: text\n\n    \$ \S+ (.*)\n((?:    .*\n)+)"
     ((line, output),) = re.findall(pattern, section("The command"))
     created = datetime(2026, 11, 2, 12, tzinfo=UTC)
     attach("report.pdf", size=16328998, bundle="draft-7", created=created)
