@@ -65,18 +65,15 @@ def form(*parts, end=b"--limit--\r\n"):
 
 
 class Meanwhile(BytesIO):
-    """A body; ``event()`` happens when its first bytes have come."""
+    """A body; ``event()`` happens when it has come, before it is handed on."""
 
     def __init__(self, body, event):
         super().__init__(body)
         self.event = event
 
     def read(self, size=-1):
-        block = super().read(size)
-        event, self.event = self.event, None
-        if event:
-            event()
-        return block
+        self.event()
+        return super().read(size)
 
 
 def send(
