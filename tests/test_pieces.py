@@ -80,6 +80,15 @@ def old(client):
 
 
 @pytest.fixture
+def reading(settings):
+    """Let a middleware read each form before the view, from the first request on."""
+    settings.MIDDLEWARE = [
+        "tests.test_uploadhandlers.reads_form",
+        *settings.MIDDLEWARE,
+    ]
+
+
+@pytest.fixture
 def seen(settings, monkeypatch, temporary):
     """Return the list of files that a handler of the project's is asked to take."""
     settings.FILE_UPLOAD_HANDLERS = [
@@ -121,14 +130,18 @@ class TestFields:
         assert stored() == before
         assert shelf(client) == old
 
+    def test_piece_of_two_is_refused(self, client, old, client_):
+        values = {**CLIENTS[client_], TOTALS[client_]: "2"}
+
+        response = send(client, form(*fields(values), part(b"piece", "big.bin")))
+
+        assert problem(response) == (400, "chunked_upload")
+        assert shelf(client) == old
+
     def test_piece_is_refused_that_a_middleware_has_read(
-        self, client, old, settings, stored, client_
+        self, client, reading, old, stored, client_
     ):
         before = stored()
-        settings.MIDDLEWARE = [
-            "tests.test_uploadhandlers.reads_form",
-            *settings.MIDDLEWARE,
-        ]
 
         response = send(client, form(*fields(CLIENTS[client_]), part(b"piece")))
 
