@@ -235,8 +235,9 @@ class TestAdd:
 
         assert stored() == []
 
-    def test_file_that_was_read_before_is_stored_whole(self, bundle):
-        file = ContentFile(b"spam\n", "spam.txt")
+    @pytest.mark.parametrize("spam", [b"spam\n", "spam\n"], ids=["bytes", "text"])
+    def test_file_that_was_read_before_is_stored_whole(self, bundle, spam):
+        file = ContentFile(spam, "spam.txt")
         file.read()
 
         bundle.add(file)
