@@ -115,6 +115,7 @@ class TestList:
         [
             ("application/octet-stream", "application/octet-stream"),
             ("application/vnd.ms-excel", "application/vnd.ms-excel"),
+            ("application/x-ole-storage", "x-ole-storage"),
             ("application/vnd.ms-outlook", "vnd.ms-outlook"),
             ("application/x-iso9660-image", "x-iso9660-image"),
             ("application/vnd.oasis.opendocument.text", "opendocument.text"),
@@ -289,6 +290,14 @@ class TestSession:
 
         assert listed(response) == []
 
+    @pytest.mark.usefixtures("attachment")
+    @pytest.mark.parametrize("length", [1, 8, 15])
+    def test_filter_takes_no_beginning_for_a_session(self, admin_client, length):
+        (link,) = self.links(admin_client.get(LIST))
+        digits = link.partition("=")[2][:length]
+
+        assert listed(admin_client.get(LIST, {"session": digits})) == []
+
     def test_session_whose_last_attachment_went_does_not_list_others(
         self, admin_client, rows
     ):
@@ -322,10 +331,11 @@ class TestSession:
 
         assert listed(response) == ["egg.txt", "spam.txt"]
 
-    @pytest.mark.usefixtures("attachment")
-    def test_beginning_that_no_table_shows_finds_no_session(self, admin_client):
+    def test_beginning_that_no_table_shows_finds_no_session(self, admin_client, rows):
+        rows("spam.txt")
         (link,) = self.links(admin_client.get(LIST))
         digits = link.partition("=")[2]
+        assert not digits[:8].isdecimal()
 
         for query in (digits[:7], digits + "0", digits[:8].upper()):
             assert listed(admin_client.get(LIST, {"q": query})) == []
@@ -997,6 +1007,17 @@ class TestDownload:
         cache = {part.strip() for part in response.headers["Cache-Control"].split(",")}
         assert {"private", "no-store"} <= cache
         assert "Cookie" in response.headers["Vary"]
+
+    def test_slash_in_a_name_of_02_is_encoded(self, admin_client, attachment):
+        Attachment.objects.update(filename="a/é.txt")
+
+        response = admin_client.get(page(attachment, "download"))
+
+        # (RFC 8187, 3.2.1)
+        assert content(response) == b"spam\n"
+        assert response.headers["Content-Disposition"] == (
+            "attachment; filename=\"a/e.txt\"; filename*=utf-8''a%2F%C3%A9.txt"
+        )
 
     def test_pages_link_to_it(self, admin_client, attachment):
         link = f'href="{page(attachment, "download")}"'
