@@ -206,6 +206,9 @@ REFUSALS = [
     incomplete("another boundary", form(NEW), f"{MULTIPART}s"),
     incomplete("charset is none", form(NEW), f"{MULTIPART}; charset=base64"),
     incomplete("charset is Python's", form(NEW), f"{MULTIPART}; charset=punycode"),
+    incomplete(
+        "charset is Python's escapes", form(NEW), f"{MULTIPART}; charset=unicode_escape"
+    ),
     incomplete("charset is undefined", form(NEW), f"{MULTIPART}; charset=undefined"),
     incomplete("file in a field without a name, last", form(NEW, part(field=""))),
     *(
