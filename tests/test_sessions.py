@@ -286,10 +286,10 @@ class TestEngineOnTheServer:
         assert Attachment.objects.get().session_id == key
 
 
-def upload_while(client, event, body=None):
+def upload_while(client, event, body=None, **extra):
     """Upload two.txt in a body that comes slowly; ``event`` happens meanwhile."""
     body = body or form(part(name="two.txt"))
-    return send(client, body, **{"wsgi.input": Meanwhile(body, event)})
+    return send(client, body, **{"wsgi.input": Meanwhile(body, event), **extra})
 
 
 VALIDATION = {}
@@ -353,6 +353,16 @@ class TestMeanwhile:
         response = upload_while(client, lambda: client.post("/login/ann/"), body)
 
         assert problem(response) == (400, "incomplete_upload")
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+        assert names(client.get(URL)) == ["one.txt"]
+
+    def test_refusal_of_a_body_still_to_come_changes_no_more(self, client):
+        piece = {"HTTP_CONTENT_RANGE": "bytes 0-999/3000"}
+
+        response = upload_while(client, lambda: client.post("/login/ann/"), **piece)
+
+        assert problem(response) == (400, "chunked_upload")
         assert not response.cookies
         assert SESSION_KEY in client.session
         assert names(client.get(URL)) == ["one.txt"]
