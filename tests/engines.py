@@ -42,22 +42,29 @@ def each(engines):
     )
 
 
+def settings_of(engine, folder):
+    """Return the settings of a session engine whose data no other test has."""
+    name, _, redis = engine.partition(" on ")
+    backend = "redis.RedisCache" if redis else "locmem.LocMemCache"
+    cache = {
+        "BACKEND": f"django.core.cache.backends.{backend}",
+        "LOCATION": REDIS,
+        "KEY_PREFIX": str(folder),
+    }
+    return {
+        "SESSION_ENGINE": f"django.contrib.sessions.backends.{name}",
+        "SESSION_FILE_PATH": str(folder),
+        "CACHES": {"default": cache},
+    }
+
+
 @pytest.fixture
 def engine(request, settings, tmp_path):
     """Let sessions live in the engine that the test names; yield its SessionStore."""
-    name, _, redis = request.param.partition(" on ")
-    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{name}"
-    settings.SESSION_FILE_PATH = str(tmp_path)
-    backend = "redis.RedisCache" if redis else "locmem.LocMemCache"
-    settings.CACHES = {
-        "default": {
-            "BACKEND": f"django.core.cache.backends.{backend}",
-            "LOCATION": REDIS,
-            "KEY_PREFIX": str(tmp_path),
-        }
-    }
+    for name, value in settings_of(request.param, tmp_path).items():
+        setattr(settings, name, value)
     yield import_module(settings.SESSION_ENGINE).SessionStore
-    if redis:
+    if "Redis" in request.param:
         for pool in caches["default"]._cache._pools.values():
             pool.disconnect()
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from tests.clients import MULTIPART, NEEDS, URL, form, part
-from tests.engines import ENGINES, REDIS, needs_redis
+from tests.engines import ENGINES, needs_redis, settings_of
 from tests.servers import Answer, Client, another, eventually, running
 from tests.settings import MIDDLEWARE
 
@@ -36,15 +36,7 @@ def first(tmp_path_factory):
 )
 def engine(request, tmp_path_factory):
     """Return the settings of a session engine."""
-    name, _, redis = request.param.partition(" on ")
-    folder = str(tmp_path_factory.mktemp("engine"))
-    backend = "redis.RedisCache" if redis else "locmem.LocMemCache"
-    cache = {"BACKEND": f"django.core.cache.backends.{backend}", "KEY_PREFIX": folder}
-    return {
-        "SESSION_ENGINE": f"django.contrib.sessions.backends.{name}",
-        "SESSION_FILE_PATH": folder,
-        "CACHES": {"default": {**cache, "LOCATION": REDIS if redis else "sessions"}},
-    }
+    return settings_of(request.param, tmp_path_factory.mktemp("engine"))
 
 
 @pytest.fixture(scope="module", params=[MIDDLEWARE, WITHOUT_CSRF], ids=["csrf", "none"])
