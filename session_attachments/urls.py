@@ -127,7 +127,13 @@ def renew_session(request: HttpRequest) -> None:
     if session.modified:
         return
     key = session.session_key
-    if key and session.exists(key):
+    try:
+        exists = key is not None and session.exists(key)
+    except Exception:
+        # What was done is done, and is answered.
+        logger.exception("The session could not be looked for.")
+        return
+    if exists:
         request.session = type(session)(key)
     elif settings.SESSION_SAVE_EVERY_REQUEST or session.is_empty():
         request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)

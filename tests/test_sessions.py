@@ -410,6 +410,10 @@ class TestFirstRequestIsAnUpload:
         assert SESSION_KEY in client.session
 
 
+def fail():
+    raise OperationalError("database is locked")
+
+
 class TestSessionThatVanishes:
     """Between its being loaded and its being made to remember."""
 
@@ -442,10 +446,18 @@ class TestSessionThatVanishes:
         assert names(client.get(URL)) == ["spam.txt"]
         assert SESSION_KEY not in client.session
 
-    def test_is_there_if_it_was_the_database_that_failed(self, client):
-        def fail():
-            raise OperationalError("database is locked")
+    def test_upload_is_answered_though_nobody_can_look_for_it(self, client, caplog):
+        client.get(URL)
 
+        with self.before("SELECT %s", fail):
+            response = upload(client, {"spam.txt": b"spam\n"})
+
+        assert names(response) == names(client.get(URL)) == ["spam.txt"]
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+        assert "The session could not be looked for." in caplog.text
+
+    def test_is_there_if_it_was_the_database_that_failed(self, client):
         client.raise_request_exception = False
         with self.before("UPDATE", fail):
             response = upload(client, {"spam.txt": b"spam\n"})
