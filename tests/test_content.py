@@ -353,6 +353,7 @@ class TestEncodings:
     def test_letters_are_no_magic_number(self, content):
         assert detect(ContentFile(content), "a.csv") == "text/csv"
 
+    @needs_libmagic
     @pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.eml"])
     def test_program_stays_a_program(self, name):
         with open(sys.executable, "rb") as raw:
@@ -360,6 +361,7 @@ class TestEncodings:
 
         assert found.startswith("application/x-")
 
+    @needs_libmagic
     def test_program_of_windows_stays_a_program(self):
         # Versions of libmagic call it so or so.
         programs = {PE, "application/x-dosexec"}
@@ -367,6 +369,7 @@ class TestEncodings:
         assert type_of("pe", "a.exe") == PE
         assert {type_of("pe", "a.csv"), type_of("pe", "a.pdf")} <= programs
 
+    @needs_libmagic
     @pytest.mark.parametrize(
         "content", [b"\xff\xfe\0\xd8\0\xd8" * 9, b"\xff\xfe\1\0" * 9]
     )
@@ -398,6 +401,7 @@ class TestMessages:
         assert detect(ContentFile(content), name) == expected
 
 
+@needs_libmagic
 class TestZip:
     @pytest.mark.parametrize(
         ("content", "name", "expected"),
@@ -426,7 +430,6 @@ class TestZip:
         assert type_of(content, name) == expected
 
 
-@needs_libmagic
 def content_types(mimetype, compression=zipfile.ZIP_DEFLATED, *, last=False, size=0):
     """Return an Office document that says in [Content_Types].xml that it is this."""
     members = {
@@ -442,6 +445,7 @@ WORD, EXCEL, POWERPOINT = (
 )
 
 
+@needs_libmagic
 class TestOffice:
     """Who allows documents of Office must not get macros with them."""
 
@@ -574,6 +578,7 @@ class TestOffice:
             tracemalloc.stop()
 
 
+@needs_libmagic
 class TestOLE:
     @pytest.mark.parametrize(
         ("name", "expected"),
@@ -613,6 +618,7 @@ def ebml(kind):
     return b"\x1a\x45\xdf\xa3\x8b\x42\x82" + bytes([0x80 + len(kind)]) + kind
 
 
+@needs_libmagic
 class TestSoundAndFilm:
     @pytest.mark.parametrize(
         ("content", "name", "expected"),
