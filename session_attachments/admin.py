@@ -20,7 +20,6 @@ from django.utils.translation import ngettext
 from .downloads import attachment_response
 from .exceptions import AttachmentNotFound
 from .models import Attachment
-from .transactions import in_transaction
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Attachment]
@@ -217,11 +216,6 @@ class AttachmentAdmin(ModelAdmin):
             self.message_user(request, message % {"limit": MOST}, messages.ERROR)
             return None
         return super().response_action(request, queryset, *args, **kwargs)
-
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete all or none; the files go together, after the commit."""
-        rows = queryset.for_write()
-        in_transaction(rows.db, rows.remove)
 
     def get_urls(self) -> list[URLPattern]:
         """Add the download."""

@@ -28,7 +28,9 @@ from .exceptions import (
     SessionTooLarge,
     TooManyFiles,
 )
-from .models import Attachment, AttachmentQuerySet, Listed, Lock, Removal
+from .locks import Lock
+from .models import Attachment, AttachmentQuerySet, Listed
+from .removal import Removal, remove
 from .sessions import ensure_filing_key, filing_key
 from .transactions import ATTEMPTS, in_transaction, is_conflict
 
@@ -266,7 +268,7 @@ def _remove(rows: AttachmentQuerySet) -> int:
 
 def _remove_unprotected(rows: AttachmentQuerySet, *, locked: bool = False) -> Removal:
     try:
-        return rows.remove(locked=locked)
+        return remove(rows, locked=locked)
     except (ProtectedError, RestrictedError) as error:
         raise AttachmentProtected from error
 

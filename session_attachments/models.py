@@ -1,34 +1,29 @@
 """The table of attachments, and the verbs on its rows.
 
 A row is never changed: a replacement is a new row, and the old one goes. So whoever
-holds a row's primary key (a host's foreign key, the command between its look and its
+holds a row's primary key (a project's foreign key, the command between its look and its
 deletion) holds that very version of the attachment.
 """
 
-import zlib
+from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from django.db import connections, models, router, transaction
-from django.db.models.deletion import Collector, get_candidate_relations_to_delete
-from django.db.models.signals import post_delete, pre_delete
-from django.db.models.sql import DeleteQuery
-from django.dispatch import receiver
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import storage
 from .fields import CodePointField, StoredFileField
-from .signals import attachment_removed, attachment_stored
+from .locks import Lock
+from .removal import BATCH, remove
+from .signals import attachment_stored
+from .transactions import in_transaction
 
-# SQLite's transaction modes that lock the whole database at once.
-LOCKING = {"IMMEDIATE", "EXCLUSIVE"}
+__all__ = ["Attachment", "AttachmentQuerySet", "Lock"]
 
 
 def cutoff(older_than: timedelta) -> datetime:
@@ -43,38 +38,6 @@ def cutoff(older_than: timedelta) -> datetime:
         return timezone.now() - timedelta(days=1) - older_than + timedelta(days=1)
     except OverflowError as error:
         raise ValueError("the age leaves the calendar") from error
-
-
-class Removed(Protocol):
-    """What is known of an attachment that went, or goes."""
-
-    pk: Any
-    file: Any
-    bundle: str
-    filename: str
-    size: int
-    created: datetime
-
-
-@dataclass
-class Removal:
-    """What a removal took away; ``failures`` are known once it is committed.
-
-    The attachments are whole if somebody listens to ``attachment_removed``.
-    """
-
-    attachments: list[Removed] = field(default_factory=list)
-    failures: list[tuple[Removed, Exception]] = field(default_factory=list)
-
-    def finish(self) -> None:
-        """Delete the files, after commit; tell the host."""
-        names = [str(attachment.file) for attachment in self.attachments]
-        failures = storage.delete_many(names)
-        for name, attachment in zip(names, self.attachments, strict=True):
-            if error := failures.get(name):
-                self.failures.append((attachment, error))
-            if isinstance(attachment, Attachment):
-                attachment_removed.send_robust(sender=Attachment, attachment=attachment)
 
 
 class Listed(Protocol):
@@ -107,12 +70,6 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
     def listed(self) -> Iterable[Listed]:
         """Return what a list shows of each row, without more of the rows."""
         return self.values_list("mimetype", "size", "filename", "created", named=True)
-
-    def briefly(self) -> Any:
-        """Return of each row what Removed has, and no more of it."""
-        return self.values_list(
-            "pk", "file", "bundle", "filename", "size", "created", named=True
-        )
 
     def total_size(self) -> int:
         """Return the sum of the sizes in bytes."""
@@ -154,74 +111,34 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             )
         return stored
 
-    def remove(self, *, skip_locked: bool = False, locked: bool = False) -> Removal:
-        """Delete these rows, in the caller's transaction, and their files after it.
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the rows, and their files after the commit; return what Django does.
 
-        ``locked`` says that the caller has taken a Lock. With ``skip_locked`` rows
-        that another transaction works on are left out where the database can do
-        that. Raises ProtectedError or RestrictedError if the host's models say so;
-        nothing is deleted then.
+        Raises ProtectedError or RestrictedError if the project's models say so.
         """
-        removal = Removal()
-        if not (locked or connections[self.db].features.has_select_for_update):
-            # SQLite locks the whole database, at the first write.
-            Lock.take("", self.db)
-        rows = self._locked(skip_locked)
-        if _stands_alone():
-            removal.attachments = list(rows.briefly())
-            keys = [attachment.pk for attachment in removal.attachments]
-            DeleteQuery(Attachment).delete_batch(keys, self.db)
-        else:
-            rows._delete_with_dependents(removal)
-        if removal.attachments:
-            transaction.on_commit(removal.finish, using=self.db, robust=True)
-        return removal
+        # With no rows, so that Django refuses what it always does: slices, values() ...
+        super(AttachmentQuerySet, self.none()).delete()
+        # The database for writes, where the project's router knows one.
+        using = self.select_for_update().db
+        # What is distinct or grouped cannot be locked: which ones first, then these.
+        keys = list(self.using(using).order_by().values_list("pk", flat=True))
 
-    def foresee(self) -> Removal:
-        """Return what remove() would take away, and change nothing.
+        def work() -> Counter[str]:
+            deleted: Counter[str] = Counter()
+            for start in range(0, len(keys), BATCH):
+                batch = Attachment.objects.using(using).filter(
+                    pk__in=keys[start : start + BATCH]
+                )
+                deleted.update(remove(batch).deleted)
+            return deleted
 
-        Raises ProtectedError or RestrictedError as remove() would.
-        """
-        rows = self.order_by("pk")
-        if _stands_alone():
-            return Removal(list(rows.briefly()))
-        attachments = list(rows)
-        rows._collect(attachments)
-        return Removal([*attachments])
+        deleted = in_transaction(using, work)
+        # Used again, it reads anew.
+        vars(self).update(vars(self.all()))
+        return deleted.total(), dict(deleted)
 
-    def _delete_with_dependents(self, removal: Removal) -> None:
-        attachments = list(self)
-        for attachment in attachments:
-            attachment.removal = removal
-        self._collect(attachments).delete()
-
-    def _collect(self, attachments: list["Attachment"]) -> Collector:
-        # Not self.delete(): that loads the rows once more, without their removal.
-        collector = Collector(using=self.db, origin=self)
-        collector.collect(attachments)
-        return collector
-
-    def _locked(self, skip_locked: bool) -> Self:
-        features = connections[self.db].features
-        # In one order, so that two never wait for each other.
-        return self.order_by("pk").select_for_update(
-            skip_locked=skip_locked and features.has_select_for_update_skip_locked
-        )
-
-
-def _stands_alone() -> bool:
-    """Whether rows may go in one statement: nothing of the host's depends on them."""
-    options: Any = Attachment._meta
-    receivers = [
-        receiver
-        for signal in (pre_delete, post_delete)
-        for kind in signal._live_receivers(Attachment)
-        for receiver in kind
-    ]
-    relations = [*get_candidate_relations_to_delete(options), *options.private_fields]
-    return receivers == [load_deferred, finish_removal] and not (
-        relations or attachment_removed.has_listeners(Attachment)
-    )
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class Attachment(models.Model):
@@ -241,9 +158,6 @@ class Attachment(models.Model):
     )
 
     objects = AttachmentQuerySet.as_manager()
-
-    #: The removal that this row is part of, while QuerySet.remove() is at work.
-    removal: Removal | None = None
 
     # Tells django-cleanup that this model takes care of its files itself.
     _attachment__session_attachments_cleanup_ignore = True
@@ -276,54 +190,16 @@ class Attachment(models.Model):
         except NoReverseMatch:
             return ""
 
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
+        """Delete the row, and its file after the commit; return what Django does.
 
-class Lock(models.Model):
-    """What the uploads of a session wait for in the moment of their commit.
-
-    An empty bundle has no row to lock, and the session may live in Redis. Each
-    session uses one of 256 rows, made when it is first needed; two sessions that share
-    one wait a moment for each other.
-    """
-
-    class Meta:
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return str(self.pk)
-
-    @staticmethod
-    def take(session_id: str, using: str) -> None:
-        """Hold the session's lock until the transaction ends."""
-        # SQLite may be locked from the transaction's beginning on.
-        if getattr(connections[using], "transaction_mode", None) in LOCKING:
-            return
-        pk = zlib.crc32(session_id.encode()) % 256 + 1
-        rows = Lock.objects.using(using)
-        # An update locks the row on every database, and SQLite as a whole.
-        if not rows.filter(pk=pk).update(id=pk):
-            rows.bulk_create([Lock(pk=pk)], ignore_conflicts=True)
-            rows.filter(pk=pk).update(id=pk)
-
-
-@receiver(pre_delete, sender=Attachment)
-def load_deferred(instance: Attachment, using: str, **kwargs: object) -> None:
-    """Load what a host's ``only()`` left out: later there is no row to load from."""
-    if deferred := instance.get_deferred_fields():
-        # Another transaction may have been faster.
-        with suppress(Attachment.DoesNotExist):
-            instance.refresh_from_db(using=using, fields=deferred)
-
-
-@receiver(post_delete, sender=Attachment)
-def finish_removal(instance: Attachment, using: str, **kwargs: object) -> None:
-    """Take the file away after commit, whichever way its row goes."""
-    removal = instance.removal
-    if removal is None:
-        removal = Removal()
-        transaction.on_commit(removal.finish, using=using, robust=True)
-    # Django takes the primary key from the instance when all is deleted; a copy keeps
-    # it for the host's receivers.
-    gone = copy(instance)
-    # Else the two would keep each other in memory.
-    gone.removal = None
-    removal.attachments.append(gone)
+        With ``keep_parents`` a model that inherits from this one loses its row only.
+        """
+        if self.pk is None or keep_parents:
+            return super().delete(using, keep_parents)
+        using = using or router.db_for_write(type(self), instance=self)
+        deleted = Attachment.objects.using(using).filter(pk=self.pk).delete()
+        self.pk = None
+        return deleted

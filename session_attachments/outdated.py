@@ -10,10 +10,9 @@ from django.db import connections
 from django.db.models import ProtectedError, RestrictedError
 
 from . import storage
-from .models import Attachment, AttachmentQuerySet, Removal, cutoff
+from .models import Attachment, AttachmentQuerySet, cutoff
+from .removal import BATCH, Removal, foresee, remove
 from .transactions import in_transaction
-
-BATCH = 500
 
 # An upload's file is there a moment before its row.
 SAFETY = timedelta(days=1)
@@ -115,13 +114,10 @@ class _Run:
                 self.undeleted.add(str(attachment.file))
 
     def _remove_batch(self, batch: AttachmentQuerySet) -> Removal:
-        def remove() -> Removal:
-            return batch.remove(skip_locked=True)
-
         try:
             if self.dry_run:
-                return batch.foresee()
-            return in_transaction(batch.db, remove)
+                return foresee(batch)
+            return in_transaction(batch.db, lambda: remove(batch, skip_locked=True))
         except Exception as error:
             # An object of the host's protects one, say. The others go one by one.
             keys = list(batch.values_list("pk", "filename"))

@@ -1,31 +1,28 @@
 """The model and its verbs."""
 
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import OperationalError, connection, transaction
-from django.db.models import ProtectedError, signals
+from django.db import NotSupportedError, transaction
+from django.db.models import Count, ProtectedError, signals
 from django.test import Client
-from django.test.utils import CaptureQueriesContext, override_script_prefix
+from django.test.utils import override_script_prefix
 from django.urls import include, path, reverse
 from django.utils import timezone
 from django_cleanup import cache
 
-from session_attachments.models import Attachment, Lock
+from session_attachments.models import Attachment
+from session_attachments.removal import BATCH, remove
 from session_attachments.signals import attachment_removed
 from session_attachments.transactions import in_transaction
 from tests.clients import URL, content, upload
 from tests.host.models import Contract, Enclosure, Letter, Note, Scan
 from tests.storages import (
     Calls,
-    Lost,
-    at_once,
     attach,
-    begin_deferred,
     failing,
     store_in,
 )
@@ -37,7 +34,7 @@ WAYS = {
     "queryset": lambda rows: rows.delete(),
     "instance": lambda rows: rows.get().delete(),
     "deferred": lambda rows: rows.only("pk").delete(),
-    "verb": lambda rows: in_transaction(rows.db, rows.remove),
+    "remove": lambda rows: in_transaction(rows.db, lambda: remove(rows)),
 }
 each_way = pytest.mark.parametrize("delete", WAYS.values(), ids=WAYS)
 
@@ -71,9 +68,6 @@ def django_cleanup(settings):
 class TestStr:
     def test_attachment_is_its_name(self):
         assert str(Attachment(filename="spam.txt")) == "spam.txt"
-
-    def test_lock_is_its_number(self):
-        assert str(Lock(7)) == "7"
 
 
 class TestUrl:
@@ -334,18 +328,6 @@ class TestDelete:
             f"The stored file {attachment.file.name!r} could not be deleted.",
         )
 
-    def test_failures_do_not_stop_the_rest(self, settings, stored, removed):
-        bad = attach("bad.txt")
-        attach("good.txt")
-        store_in(settings, failing("delete", OSError("broken"), bad.file.name))
-
-        removal = in_transaction("default", Attachment.objects.all().remove)
-
-        assert stored() == [bad.file.name]
-        assert sorted(name for _, name in removed) == ["bad.txt", "good.txt"]
-        [(attachment, error)] = removal.failures
-        assert (attachment, str(error)) == (bad, "broken")
-
     def test_receiver_that_fails_is_logged(self, stored, caplog):
         def fail(**kwargs):
             raise RuntimeError("index is down")
@@ -382,6 +364,116 @@ class TestDelete:
         assert stored() == []
 
 
+class TestDeleteAsDjangoDoes:
+    """What Django's own delete() promises beside."""
+
+    def test_queryset_returns_the_rows_of_each_model(self):
+        attachment = attach()
+        attach("egg.txt")
+        Note.objects.create(attachment=attachment)
+
+        deleted = Attachment.objects.all().delete()
+
+        assert deleted == (
+            3,
+            {"session_attachments.Attachment": 2, "host.Note": 1},
+        )
+
+    def test_queryset_of_nothing_deletes_nothing(self):
+        assert Attachment.objects.all().delete() == (0, {})
+        assert Attachment.objects.none().delete() == (0, {})
+
+    def test_instance_returns_the_rows_and_loses_its_key(self):
+        attachment = attach()
+        Note.objects.create(attachment=attachment)
+
+        deleted = attachment.delete()
+
+        assert deleted == (
+            2,
+            {"session_attachments.Attachment": 1, "host.Note": 1},
+        )
+        assert attachment.pk is None
+        assert attachment.filename == "spam.txt"
+        with pytest.raises(ValueError, match="can't be deleted"):
+            attachment.delete()
+
+    @pytest.mark.parametrize(
+        ("rows", "error"),
+        [
+            (lambda: Attachment.objects.all()[:1], TypeError),
+            (lambda: Attachment.objects.values("pk"), TypeError),
+            (lambda: Attachment.objects.values_list("pk"), TypeError),
+            (lambda: Attachment.objects.distinct("bundle"), TypeError),
+            (
+                lambda: Attachment.objects.all().union(Attachment.objects.all()),
+                NotSupportedError,
+            ),
+        ],
+        ids=["slice", "values", "values_list", "distinct", "union"],
+    )
+    def test_what_django_refuses_to_delete_is_refused(self, rows, error, stored):
+        attach()
+
+        with pytest.raises(error, match="delete"):
+            rows().delete()
+
+        assert Attachment.objects.count() == len(stored()) == 1
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            lambda: Attachment.objects.distinct(),
+            lambda: Attachment.objects.annotate(Count("note")).filter(note__count=1),
+            lambda: Attachment.objects.filter(note__isnull=False).order_by("-created"),
+            lambda: Attachment.objects.only("filename"),
+            lambda: Attachment.objects.defer("file", "mimetype"),
+            lambda: Attachment.objects.reverse(),
+        ],
+        ids=["distinct", "grouped", "joined", "only", "defer", "reverse"],
+    )
+    def test_rows_of_any_query_go_with_their_files(self, rows, stored, removed):
+        Note.objects.create(attachment=attach())
+
+        rows().delete()
+
+        assert not Attachment.objects.exists()
+        assert stored() == []
+        assert [name for _, name in removed] == ["spam.txt"]
+
+    def test_queryset_that_is_used_again_reads_anew(self):
+        attach()
+        rows = Attachment.objects.filter(bundle="foo")
+        assert len(rows) == 1
+
+        rows.delete()
+
+        assert list(rows) == []
+
+    @pytest.mark.parametrize("number", [BATCH - 1, BATCH, BATCH + 1])
+    def test_all_go_or_none(self, number, stored, removed):
+        Attachment.objects.bulk_create(
+            Attachment(session_id="key", bundle="foo", filename=f"{n}", file=f"a/{n}")
+            for n in range(number)
+        )
+        last = attach("last.txt")
+        contract = Contract.objects.create(attachment=last)
+
+        with pytest.raises(ProtectedError):
+            Attachment.objects.all().delete()
+        assert Attachment.objects.count() == number + 1
+        assert (removed, stored()) == ([], [last.file.name])
+
+        contract.delete()
+        assert Attachment.objects.all().delete()[0] == number + 1
+        assert not Attachment.objects.exists()
+        assert (len(removed), stored()) == (number + 1, [])
+
+    def test_template_and_manager_do_not_delete(self):
+        assert Attachment.objects.all().delete.alters_data
+        assert not hasattr(Attachment.objects, "delete")
+
+
 class TestTotals:
     def test_totals_tell_the_session_from_its_bundle(self):
         attach("a", b"x")
@@ -403,195 +495,3 @@ class TestTotals:
 
         assert rows.total_size() == 0
         assert rows.totals("foo") == {"session_size": 0, "bundle_size": 0, "files": 0}
-
-
-class TestRemove:
-    def test_remove_waits_for_no_row_that_is_in_use(self):
-        used = attach("used.txt")
-        attach("free.txt")
-        can_skip = connection.features.has_select_for_update_skip_locked
-        held, done = threading.Event(), threading.Event()
-
-        def use():
-            with transaction.atomic():
-                Attachment.objects.filter(pk=used.pk).update(mimetype="text/plain")
-                held.set()
-                # SQLite locks all rows, so that there this runs into its timeout.
-                return done.wait(10 if can_skip else 0.3)
-
-        def remove():
-            held.wait(10)
-            rows = Attachment.objects.all()
-            removal = in_transaction(rows.db, lambda: rows.remove(skip_locked=True))
-            done.set()
-            return {attachment.filename for attachment in removal.attachments}
-
-        did_not_wait, removed = at_once(use, remove)
-
-        assert did_not_wait == can_skip
-        assert removed == ({"free.txt"} if can_skip else {"free.txt", "used.txt"})
-
-    def test_nothing_to_remove_leaves_nothing_to_finish(self):
-        with transaction.atomic():
-            removal = Attachment.objects.all().remove()
-
-            assert connection.run_on_commit == []
-        assert removal.attachments == []
-
-    def test_rows_are_locked_where_the_database_can(self, monkeypatch):
-        monkeypatch.setattr(connection.features, "has_select_for_update", True)
-        monkeypatch.setattr(
-            connection.features, "has_select_for_update_skip_locked", True
-        )
-
-        with transaction.atomic():
-            locked = str(Attachment.objects.all()._locked(skip_locked=False).query)
-            skipped = str(Attachment.objects.all()._locked(skip_locked=True).query)
-
-        assert locked.endswith("FOR UPDATE")
-        assert skipped.endswith("FOR UPDATE SKIP LOCKED")
-        assert not Lock.objects.exists()
-
-    def test_remove_that_is_tried_again_deletes_once(self, settings, removed):
-        calls = Calls()
-        store_in(settings, calls)
-        attachment = attach()
-        conflicts = [Lost()]
-
-        def work():
-            removal = Attachment.objects.all().remove()
-            if conflicts:
-                raise OperationalError from conflicts.pop()
-            return removal
-
-        removal = in_transaction("default", work)
-
-        assert removal.attachments == [attachment]
-        assert calls.names("delete") == [attachment.file.name]
-        assert len(removed) == 1
-
-
-@pytest.mark.usefixtures("alone")
-class TestRemoveOfWhatStandsAlone:
-    """Where no model of the host's points at attachments."""
-
-    def statements(self):
-        """Remove what is in ``foo``; return the statements on attachments."""
-        rows = Attachment.objects.filter(bundle="foo")
-        with CaptureQueriesContext(connection) as queries:
-            in_transaction(rows.db, rows.remove)
-        table = Attachment._meta.db_table
-        return [query["sql"] for query in queries if table in query["sql"]]
-
-    def test_rows_go_in_one_statement(self, stored):
-        for name in ("a", "b", "c"):
-            attach(name)
-        kept = attach("a", bundle="other")
-
-        select, delete = self.statements()
-
-        assert delete.startswith("DELETE")
-        # They are not read to be deleted, and locked in one order.
-        assert "mimetype" not in select
-        assert "ORDER BY" in select
-        assert Attachment.objects.get() == kept
-        assert stored() == [kept.file.name]
-
-    def test_host_is_told(self, stored, removed):
-        row = attach()
-
-        self.statements()
-
-        assert removed == [(row.pk, "spam.txt")]
-        assert stored() == []
-
-    @pytest.mark.parametrize("signal", [signals.pre_delete, signals.post_delete])
-    def test_receivers_of_djangos_signals_are_told(self, stored, signal):
-        attach()
-        heard = []
-
-        def hear(instance, **kwargs):
-            heard.append((instance.filename, instance.mimetype))
-
-        signal.connect(hear)
-        self.statements()
-        signal.disconnect(hear)
-
-        assert heard == [("spam.txt", "application/octet-stream")]
-        assert stored() == []
-
-    def test_file_that_stays_is_told(self, settings, stored):
-        row = attach()
-        store_in(settings, failing("delete", OSError("broken")))
-
-        removal = in_transaction("default", Attachment.objects.all().remove)
-
-        [(attachment, error)] = removal.failures
-        assert (attachment.filename, str(error)) == ("spam.txt", "broken")
-        assert stored() == [row.file.name]
-
-
-class TestLock:
-    def test_second_transaction_of_a_session_waits(self):
-        events = []
-        held = threading.Event()
-
-        def first():
-            begin_deferred()
-            with transaction.atomic():
-                Lock.take("key", "default")
-                held.set()
-                threading.Event().wait(0.3)
-                events.append("first ends")
-
-        def second():
-            held.wait(10)
-            begin_deferred()
-            with transaction.atomic():
-                Lock.take("key", "default")
-                events.append("second begins")
-
-        Lock.take("key", "default")
-
-        at_once(first, second)
-
-        assert events == ["first ends", "second begins"]
-
-    def test_first_use_makes_one_row_and_waits(self):
-        start = threading.Barrier(4, timeout=10)
-        inside, seen = [], []
-
-        def work():
-            Lock.take("key", "default")
-            inside.append("me")
-            threading.Event().wait(0.05)
-            seen.append(len(inside))
-            inside.pop()
-
-        def take():
-            begin_deferred()
-            start.wait()
-            in_transaction("default", work)
-
-        at_once(take, take, take, take)
-
-        assert seen == [1, 1, 1, 1]
-        assert Lock.objects.count() == 1
-
-    def test_sqlite_that_is_locked_anyway_needs_no_row(self):
-        with transaction.atomic():
-            Lock.take("key", "default")
-
-        assert Lock.objects.exists() == (connection.vendor != "sqlite")
-
-    def test_sessions_share_256_rows(self):
-        def take():
-            begin_deferred()
-            with transaction.atomic():
-                for number in range(1000):
-                    Lock.take(f"session {number}", "default")
-
-        at_once(take)
-
-        assert 200 < Lock.objects.count() <= 256
-        assert Lock.objects.filter(pk__range=(1, 256)).count() == Lock.objects.count()

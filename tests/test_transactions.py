@@ -8,6 +8,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from session_attachments.models import Attachment
+from session_attachments.removal import remove
 from session_attachments.transactions import ATTEMPTS, in_transaction, is_conflict
 from tests.storages import Lost, at_once, attach, begin_deferred
 
@@ -141,10 +142,12 @@ class TestLockedSQLite:
     def test_remove_locks_before_it_looks(self):
         attach()
 
-        def remove():
+        def remove_all():
             begin_deferred()
             with connection.execute_wrapper(refuse):
-                return in_transaction("default", Attachment.objects.all().remove)
+                return in_transaction(
+                    "default", lambda: remove(Attachment.objects.all())
+                )
 
         def refuse(execute, sql, params, many, context):
             result = execute(sql, params, many, context)
@@ -157,9 +160,9 @@ class TestLockedSQLite:
         with closing(
             sqlite3.connect(name, timeout=0, check_same_thread=False)
         ) as other:
-            [removal] = at_once(remove)
+            [removed] = at_once(remove_all)
 
-        assert len(removal.attachments) == 1
+        assert len(removed.attachments) == 1
 
 
 class TestIsConflict:

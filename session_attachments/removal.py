@@ -1,0 +1,78 @@
+"""Attachments that go: their rows, and after the commit their files."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, models, transaction
+from django.db.models.deletion import Collector
+
+from . import storage
+from .locks import Lock
+from .signals import attachment_removed
+
+# Rows of one statement: databases limit its parameters, and memory is bounded.
+BATCH = 500
+
+
+@dataclass
+class Removal:
+    """The attachments that went, or would go, and what became of their files.
+
+    ``deleted`` counts the rows of each model, as Django's ``delete()`` does;
+    ``failures`` are the attachments whose files stay, and why, once it is committed.
+    """
+
+    attachments: list[Any] = field(default_factory=list)
+    deleted: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[Any, Exception]] = field(default_factory=list)
+
+    def finish(self) -> None:
+        """Delete the files, after the commit, and send ``attachment_removed``."""
+        names = [str(attachment.file) for attachment in self.attachments]
+        failures = storage.delete_many(names)
+        for name, attachment in zip(names, self.attachments, strict=True):
+            if error := failures.get(name):
+                self.failures.append((attachment, error))
+            attachment_removed.send_robust(
+                sender=type(attachment), attachment=attachment
+            )
+
+
+def remove(
+    rows: models.QuerySet[Any], *, skip_locked: bool = False, locked: bool = False
+) -> Removal:
+    """Delete ``rows`` in the caller's transaction, and their files after its commit.
+
+    ``locked`` says that the caller has taken a Lock. With ``skip_locked`` rows that
+    another transaction works on are left out where the database can do that. Raises
+    ProtectedError or RestrictedError if the project's models say so.
+    """
+    features = connections[rows.db].features
+    if not (locked or features.has_select_for_update):
+        # SQLite locks the whole database, at the first write.
+        Lock.take("", rows.db)
+    skip_locked = skip_locked and features.has_select_for_update_skip_locked
+    # In one order, so that two never wait for each other.
+    rows = rows.order_by("pk").select_for_update(skip_locked=skip_locked)
+    removal = Removal(list(rows))
+    keys = [attachment.pk for attachment in removal.attachments]
+    for start in range(0, len(keys), BATCH):
+        # Not a queryset of ours, whose delete() comes here.
+        batch = rows.model._base_manager.using(rows.db).filter(
+            pk__in=keys[start : start + BATCH]
+        )
+        removal.deleted.update(batch.delete()[1])
+    if keys:
+        transaction.on_commit(removal.finish, using=rows.db, robust=True)
+    return removal
+
+
+def foresee(rows: models.QuerySet[Any]) -> Removal:
+    """Return what remove() would take away, and change nothing.
+
+    Raises ProtectedError or RestrictedError as remove() would.
+    """
+    attachments = list(rows.order_by("pk"))
+    Collector(using=rows.db, origin=rows).collect(attachments)
+    return Removal(attachments)
