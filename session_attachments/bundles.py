@@ -1,9 +1,8 @@
-"""The domain: a session's bundle of attachments, its limits, its replacements."""
+"""``Bundle``: a session's attachments under one id."""
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,72 +10,30 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.base import ContentFile
-from django.db import IntegrityError, connections, transaction
-from django.db.models import ProtectedError, RestrictedError
 
-from . import content, storage
+from . import content
 from .conf import conf
 from .exceptions import (
     AttachmentNotFound,
-    AttachmentProtected,
     BadBundle,
     BadName,
-    BundleTooLarge,
-    FileTooLarge,
     Invalid,
     NoFile,
-    SessionTooLarge,
-    TooManyFiles,
 )
-from .locks import Lock
+from .limits import (
+    MAX_BUNDLE_ID,
+    MAX_NAME,
+    check_name,
+    check_size,
+    is_plain,
+    is_storable,
+    normalize,
+)
 from .models import Attachment, AttachmentQuerySet, Listed
-from .removal import Removal, remove
+from .removal import remove_unprotected
+from .replacement import Attachments, replace
 from .sessions import ensure_filing_key, filing_key
-from .transactions import ATTEMPTS, in_transaction, is_conflict
-
-MAX_BUNDLE_ID = 256
-MAX_NAME = 255
-
-# Of this many characters NFC makes one at most.
-MAX_COMPOSED = 4
-
-Attachments = list[Attachment]
-
-
-def normalize(text: str) -> str:
-    """Return ``text`` in Unicode NFC, in which names and bundle ids are kept.
-
-    What is too long for either is returned as it is: for a text of many combining
-    marks NFC takes minutes.
-    """
-    if len(text) > MAX_COMPOSED * MAX_BUNDLE_ID:
-        return text
-    return unicodedata.normalize("NFC", text)
-
-
-def check_name(name: str) -> str:
-    """Return ``name`` as it is kept; raises BadName if it cannot be."""
-    name = normalize(name)
-    if not _is_plain(name, MAX_NAME):
-        raise BadName(name=name[:MAX_NAME])
-    return name
-
-
-def check_size(size: int, name: str) -> None:
-    """Raise FileTooLarge if a file of ``size`` bytes exceeds the host's limit."""
-    limit = conf.max_file_size
-    if limit is not None and size > limit:
-        raise FileTooLarge(name=name, limit=limit)
-
-
-def check_totals(files: int, bundle_size: int, session_size: int) -> None:
-    """Raise if a bundle or a session of these sizes, in bytes, exceeds its quota."""
-    if (limit := conf.max_bundle_files) is not None and files > limit:
-        raise TooManyFiles(limit=limit)
-    if (limit := conf.max_bundle_size) is not None and bundle_size > limit:
-        raise BundleTooLarge(limit=limit)
-    if (limit := conf.max_session_size) is not None and session_size > limit:
-        raise SessionTooLarge(limit=limit)
+from .transactions import in_transaction
 
 
 class Bundle:
@@ -131,7 +88,7 @@ class Bundle:
         A file replaces the attachment of its name; of two files of one name the last
         wins. Raises the AttachmentError that says what is refused.
         """
-        if not _is_plain(self.bundle_id, MAX_BUNDLE_ID):
+        if not is_plain(self.bundle_id, MAX_BUNDLE_ID):
             raise BadBundle
         if not files:
             raise NoFile
@@ -150,127 +107,42 @@ class Bundle:
             )
             for name, file in sorted(named.items())
         ]
-        return self._store(attachments, [named[row.filename] for row in attachments])
+        return replace(attachments, [named[row.filename] for row in attachments])
 
     def remove(self, name: str) -> bool:
         """Remove the attachment called ``name``; return whether there was one.
 
-        Raises AttachmentProtected if an object of the host's holds on to it.
+        Raises AttachmentProtected if a foreign key protects it (PROTECT or RESTRICT).
         """
         return bool(_remove(self._named(name)))
 
     def clear(self) -> int:
         """Remove all attachments; return how many.
 
-        Raises AttachmentProtected, and removes none, if an object of the host's
-        holds on to one.
+        Raises AttachmentProtected, and removes none, if a foreign key protects one.
         """
         return _remove(self._attachments())
 
     def _attachments(self, **fields: str) -> AttachmentQuerySet:
         rows: AttachmentQuerySet = Attachment.objects.all()
         key = filing_key(self.session)
-        if key is None or not _is_plain(self.bundle_id, MAX_BUNDLE_ID):
+        if key is None or not is_plain(self.bundle_id, MAX_BUNDLE_ID):
             return rows.none()
         return rows.filter(session_id=key, bundle=self.bundle_id, **fields)
 
     def _named(self, name: str) -> AttachmentQuerySet:
         # Not check_name(): rows of 0.2 may be called what is refused today.
-        if not _is_storable(name):
+        if not is_storable(name):
             return Attachment.objects.none()
         return self._attachments(filename=normalize(name))
-
-    def _store(
-        self, attachments: Attachments, files: Iterable[File[Any]]
-    ) -> Attachments:
-        rows: AttachmentQuerySet = Attachment.objects.for_write()
-        done = committed = False
-
-        def commit() -> None:
-            nonlocal committed
-            committed = True
-
-        def store() -> Attachments:
-            nonlocal done
-            done = False
-            transaction.on_commit(commit, using=rows.db, robust=True)
-            if replace:
-                self._make_room(rows, attachments)
-            stored = rows.store(attachments)
-            done = True
-            return stored
-
-        try:
-            for attachment, file in zip(attachments, files, strict=True):
-                attachment.file = storage.save(file)
-            replace = conf.has_quota or self._may_conflict(rows, attachments)
-            attempts = ATTEMPTS
-            while True:
-                attempts -= 1
-                try:
-                    return in_transaction(rows.db, store)
-                except IntegrityError:
-                    # An insertion does not wait for the lock, and may come in between.
-                    if done or not attempts:
-                        raise
-                replace = True
-        except BaseException as error:
-            # What fails after store() is the commit, and nobody knows whether it
-            # was done (or something of the host's, after it). Then the files stay: the
-            # command removes those without a row.
-            if not committed and (not done or is_conflict(error)):
-                storage.delete_many([str(row.file) for row in attachments if row.file])
-            raise
-
-    def _may_conflict(self, rows: AttachmentQuerySet, attachments: Attachments) -> bool:
-        """Whether to make room before the insertion, which may fail otherwise.
-
-        Asked of servers only: PostgreSQL logs a failure, with all values; MariaDB keeps
-        its locks, until a rollback that may be cut off. And a transaction of the
-        host's would keep what the failure has locked.
-        """
-        connection = connections[rows.db]
-        return connection.in_atomic_block or (
-            connection.vendor != "sqlite" and self._replaced(rows, attachments).exists()
-        )
-
-    def _replaced(
-        self, rows: AttachmentQuerySet, attachments: Attachments
-    ) -> AttachmentQuerySet:
-        return rows.filter(
-            session_id=attachments[0].session_id,
-            bundle=self.bundle_id,
-            filename__in=[attachment.filename for attachment in attachments],
-        )
-
-    def _make_room(self, rows: AttachmentQuerySet, attachments: Attachments) -> None:
-        """Remove what ``attachments`` replace; raise if they exceed a quota then."""
-        session_id = attachments[0].session_id
-        Lock.take(session_id, rows.db)
-        _remove_unprotected(self._replaced(rows, attachments), locked=True)
-        if conf.has_quota:
-            totals = rows.in_session(session_id).totals(self.bundle_id)
-            added = sum(attachment.size for attachment in attachments)
-            check_totals(
-                totals["files"] + len(attachments),
-                totals["bundle_size"] + added,
-                totals["session_size"] + added,
-            )
 
 
 def _remove(rows: AttachmentQuerySet) -> int:
     if rows.query.is_empty():
         return 0
     rows = rows.for_write()
-    removal = in_transaction(rows.db, lambda: _remove_unprotected(rows))
+    removal = in_transaction(rows.db, lambda: remove_unprotected(rows))
     return len(removal.attachments)
-
-
-def _remove_unprotected(rows: AttachmentQuerySet, *, locked: bool = False) -> Removal:
-    try:
-        return remove(rows, locked=locked)
-    except (ProtectedError, RestrictedError) as error:
-        raise AttachmentProtected from error
 
 
 def _name(file: File[Any]) -> str:
@@ -309,21 +181,3 @@ def _accepted_type(file: File[Any], name: str) -> str:
     except ValidationError as error:
         raise Invalid(name=name, message=" ".join(error.messages)) from error
     return mimetype
-
-
-def _is_plain(text: str, length: int) -> bool:
-    """Whether ``text`` has 1 to ``length`` characters, no slash, no control.
-
-    Nor is it ``.`` or ``..``, which clients take out of a URL.
-    """
-    return (
-        0 < len(text) <= length
-        and "/" not in text
-        and text not in {".", ".."}
-        and not any(unicodedata.category(char) in {"Cc", "Cs"} for char in text)
-    )
-
-
-def _is_storable(text: str) -> bool:
-    """Whether databases and their drivers take ``text`` at all."""
-    return not any(char == "\0" or unicodedata.category(char) == "Cs" for char in text)

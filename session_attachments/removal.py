@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections, models, transaction
+from django.db.models import ProtectedError, RestrictedError
 from django.db.models.deletion import Collector
 
 from . import storage
+from .exceptions import AttachmentProtected
 from .locks import Lock
 from .signals import attachment_removed
 
@@ -66,6 +68,14 @@ def remove(
     if keys:
         transaction.on_commit(removal.finish, using=rows.db, robust=True)
     return removal
+
+
+def remove_unprotected(rows: models.QuerySet[Any], *, locked: bool = False) -> Removal:
+    """Delete ``rows`` as remove() does; raises AttachmentProtected if they stay."""
+    try:
+        return remove(rows, locked=locked)
+    except (ProtectedError, RestrictedError) as error:
+        raise AttachmentProtected from error
 
 
 def foresee(rows: models.QuerySet[Any]) -> Removal:

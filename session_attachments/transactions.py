@@ -1,10 +1,11 @@
-"""Transactions that are tried again when they lose, and connections given back."""
+"""Transactions: done again when lost, undone when that is certain; connections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TypeVar
 
-from django.db import OperationalError, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
 
 T = TypeVar("T")
 
@@ -35,26 +36,61 @@ def is_conflict(error: BaseException) -> bool:
     return number in CONFLICTS
 
 
-def in_transaction(using: str, work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, done in a transaction of ``using``.
+@contextmanager
+def undone_when_certain(using: str, undo: ExitStack) -> Iterator[None]:
+    """Do the block in a transaction of ``using``; if it fails, do what ``undo`` holds.
 
-    A conflict with another transaction is tried again a few times, unless the
-    transaction is the host's: then the whole of it has to be, and the error
-    propagates.
+    But only if certainly nothing was committed, which nobody knows of a COMMIT that
+    failed, but of one that lost against another transaction. Else ``undo`` is emptied.
     """
-    attempts = 1 if connections[using].in_atomic_block else ATTEMPTS
     committed: list[bool] = []
-    while True:
-        attempts -= 1
+    is_done = False
+    with undo:
         try:
             with transaction.atomic(using=using):
-                # What fails behind it comes from the host's on_commit().
                 transaction.on_commit(
                     partial(committed.append, True), using=using, robust=True
                 )
+                yield
+                is_done = True
+        except BaseException as error:
+            # What fails after the commit is the project's, in its on_commit().
+            if committed or (is_done and not is_conflict(error)):
+                undo.pop_all()
+            raise
+        undo.pop_all()
+
+
+def in_transaction(
+    using: str,
+    work: Callable[[], T],
+    *,
+    again: tuple[type[Error], ...] = (),
+    undo: Callable[[], object] = lambda: None,
+) -> T:
+    """Return what ``work`` returns, done in a transaction of ``using``.
+
+    It is done again a few times if the transaction lost against another one, or if it
+    raises one of ``again``. Inside a transaction of the project's the whole of that has
+    to be done again, and a conflict propagates. When all is in vain, ``undo`` is called
+    if certainly nothing was committed.
+    """
+    inside = connections[using].in_atomic_block
+    attempts = ATTEMPTS
+    while True:
+        attempts -= 1
+        undone: list[bool] = []
+        attempt = ExitStack()
+        attempt.callback(undone.append, True)
+        try:
+            with undone_when_certain(using, attempt):
                 return work()
-        except OperationalError as error:
-            if committed or not attempts or not is_conflict(error):
+        except BaseException as error:
+            is_lost = isinstance(error, again) or (is_conflict(error) and not inside)
+            if not undone:
+                raise
+            if not (is_lost and attempts):
+                undo()
                 raise
 
 

@@ -19,8 +19,8 @@ from django.http.multipartparser import MultiPartParser
 from django.utils.datastructures import MultiValueDict
 
 from .bodies import Body, drain
-from .bundles import MAX_NAME, check_name, check_size, check_totals
 from .exceptions import AttachmentError, BadName, IncompleteUpload, LengthRequired
+from .limits import MAX_NAME, check_name, check_size, check_totals
 from .parsers import check_charset, parser_class
 from .pieces import refuse_partial, refuse_piece
 
