@@ -17,9 +17,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .downloads import attachment_response
 from .exceptions import AttachmentNotFound
 from .models import Attachment
+from .web.downloads import attachment_response
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Attachment]

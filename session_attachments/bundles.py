@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.base import ContentFile
 
-from . import content
 from .conf import conf
 from .exceptions import (
     AttachmentNotFound,
@@ -20,6 +19,7 @@ from .exceptions import (
     Invalid,
     NoFile,
 )
+from .files import content
 from .limits import (
     MAX_BUNDLE_ID,
     MAX_NAME,
@@ -29,7 +29,7 @@ from .limits import (
     is_storable,
     normalize,
 )
-from .models import Attachment, AttachmentQuerySet, Listed
+from .models import Attachment, AttachmentQuerySet
 from .removal import remove_unprotected
 from .replacement import Attachments, replace
 from .sessions import ensure_filing_key, filing_key
@@ -62,9 +62,9 @@ class Bundle:
         """Return the attachments, sorted by name (by code point)."""
         return list(self._attachments().order_by("filename"))
 
-    def listing(self) -> Iterable[Listed]:
+    def summaries(self) -> Iterable[Any]:
         """Return what a list shows of each attachment, sorted by name."""
-        return self._attachments().order_by("filename").listed()
+        return self._attachments().order_by("filename").summaries()
 
     def start_session(self) -> None:
         """Give a client without a session one, so that later uploads share it."""

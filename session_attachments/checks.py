@@ -14,7 +14,7 @@ from django.urls import get_script_prefix
 from django.utils.module_loading import import_string
 
 from .conf import conf
-from .storage import attachment_storage
+from .files.storage import attachment_storage
 
 # One location belongs to one database.
 PRIVATE_LOCATION = (
@@ -71,7 +71,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 def check_libmagic(**kwargs: Any) -> list[CheckMessage]:
     """W001: without libmagic a type comes from the name alone."""
-    from . import content  # Not needed to start a project.
+    from .files import content  # Not needed to start a project.
 
     fault = content.libmagic_fault()
     if fault is None:

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.fields.files import FieldFile
 
-from .storage import attachment_storage
+from .files.storage import attachment_storage
 
 
 class CodePointField(models.CharField):  # type: ignore[type-arg]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, Self
+from typing import Any, Self
 
 from django.db import connections, models, router, transaction
 from django.urls import NoReverseMatch, reverse
@@ -40,15 +40,6 @@ def cutoff(older_than: timedelta) -> datetime:
         raise ValueError("the age leaves the calendar") from error
 
 
-class Listed(Protocol):
-    """What a list shows of an attachment."""
-
-    mimetype: str
-    size: int
-    filename: str
-    created: datetime
-
-
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
     """The domain's verbs and filters."""
 
@@ -67,8 +58,8 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """Use the database to which the host's router sends writes."""
         return self.using(router.db_for_write(self.model))
 
-    def listed(self) -> Iterable[Listed]:
-        """Return what a list shows of each row, without more of the rows."""
+    def summaries(self) -> Iterable[Any]:
+        """Return what a list shows of each row, and no more of the rows."""
         return self.values_list("mimetype", "size", "filename", "created", named=True)
 
     def total_size(self) -> int:

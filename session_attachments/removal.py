@@ -8,8 +8,8 @@ from django.db import connections, models, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.db.models.deletion import Collector
 
-from . import storage
 from .exceptions import AttachmentProtected
+from .files import storage
 from .locks import Lock
 from .signals import attachment_removed
 

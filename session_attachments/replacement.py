@@ -9,8 +9,8 @@ from typing import Any
 from django.core.files import File
 from django.db import IntegrityError, connections
 
-from . import storage
 from .conf import conf
+from .files import storage
 from .limits import check_totals
 from .locks import Lock
 from .models import Attachment, AttachmentQuerySet

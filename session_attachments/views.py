@@ -1,47 +1,92 @@
-"""The five views: request, bundle, response.
-
-``urls`` chooses among them by method, and answers what they raise.
-"""
+"""One view a URL, and the things they do: request, bundle, response."""
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from .bundles import Bundle
-from .downloads import attachment_response
 from .exceptions import AttachmentNotFound
-from .pieces import refuse_question
-from .responses import json_response, listing
-from .uploadhandlers import uploaded_files
+from .web import uploads
+from .web.decorators import allow, answer_errors, before_token
+from .web.downloads import attachment_response
+from .web.pieces import refuse_question
+from .web.responses import json_response, list_response
 
 
-def list_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
+@answer_errors
+@before_token(uploads.limit)
+@allow("GET", "POST", "DELETE")
+def bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """List the bundle, upload into it, or delete it."""
+    bundle = Bundle(request.session, bundle_id)
+    match request.method:
+        case "POST":
+            return list_response(bundle.add(*uploads.uploaded_files(request)))
+        case "DELETE":
+            return delete_bundle(bundle)
+    return list_attachments(request, bundle)
+
+
+@answer_errors
+@before_token(uploads.skip_files)
+@allow("GET", "POST", "DELETE")
+def delete_bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpResponseBase:
+    """Delete the bundle; download or delete the attachment called "delete"."""
+    bundle = Bundle(request.session, bundle_id)
+    match request.method:
+        case "POST":
+            return delete_bundle(bundle)
+        case "DELETE":
+            return delete(bundle, "delete")
+    return download(request, bundle, "delete")
+
+
+@answer_errors
+@before_token(uploads.skip_files)
+@allow("GET", "DELETE")
+def get_filename_attachment(
+    request: HttpRequest, bundle_id: str, file_name: str
+) -> HttpResponseBase:
+    """Download or delete the attachment."""
+    bundle = Bundle(request.session, bundle_id)
+    if request.method == "DELETE":
+        return delete(bundle, file_name)
+    return download(request, bundle, file_name)
+
+
+@answer_errors
+@before_token(uploads.skip_files)
+@allow("POST")
+def delete_filename_attachment(
+    request: HttpRequest, bundle_id: str, file_name: str
+) -> HttpResponse:
+    """Delete the attachment."""
+    return delete(Bundle(request.session, bundle_id), file_name)
+
+
+def list_attachments(request: HttpRequest, bundle: Bundle) -> HttpResponse:
     """List the bundle; a client without a session gets one.
 
     Not if another site has sent it here: with SESSION_COOKIE_SAMESITE = "Strict" it may
     have a session, whose cookie it does not send, and the new one would replace it.
     """
     refuse_question(request.GET)
-    bundle = Bundle(request.session, bundle_id)
     if request.headers.get("Sec-Fetch-Site") != "cross-site":
         bundle.start_session()
-    return listing(bundle.listing())
+    return list_response(bundle.summaries())
 
 
-def upload(request: HttpRequest, bundle_id: str) -> HttpResponse:
-    """Store every file of the form; list what was stored."""
-    files = uploaded_files(request)
-    return listing(Bundle(request.session, bundle_id).add(*files))
-
-
-def delete_bundle(request: HttpRequest, bundle_id: str) -> HttpResponse:
+def delete_bundle(bundle: Bundle) -> HttpResponse:
     """Delete the bundle: one ``[true]`` an attachment."""
-    removed = Bundle(request.session, bundle_id).clear()
-    return json_response([[True]] * removed)
+    return json_response([[True]] * bundle.clear())
 
 
-def download(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponseBase:
+def delete(bundle: Bundle, file_name: str) -> HttpResponse:
+    """Delete the attachment: ``[true]``, or ``[false]`` if there is none."""
+    return json_response([bundle.remove(file_name)])
+
+
+def download(request: HttpRequest, bundle: Bundle, file_name: str) -> HttpResponseBase:
     """Send the attachment."""
-    bundle = Bundle(request.session, bundle_id)
     attachment = bundle.get(file_name)
     while True:
         try:
@@ -53,8 +98,3 @@ def download(request: HttpRequest, bundle_id: str, file_name: str) -> HttpRespon
             if newer == attachment:
                 raise
             attachment = newer
-
-
-def delete(request: HttpRequest, bundle_id: str, file_name: str) -> HttpResponse:
-    """Delete the attachment: ``[true]``, or ``[false]`` if there is none."""
-    return json_response([Bundle(request.session, bundle_id).remove(file_name)])

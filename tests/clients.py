@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from session_attachments.content import libmagic_fault
+from session_attachments.files.content import libmagic_fault
 from tests.servers import NGINX
 
 # For tests of types that only the content tells.

@@ -5,7 +5,7 @@ import sys
 import pytest
 from django.apps import apps
 
-from session_attachments import content
+from session_attachments.files import content
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
 

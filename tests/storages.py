@@ -8,7 +8,7 @@ from django.core.files.storage import FileSystemStorage
 from django.db import connection, connections
 from django.utils import timezone
 
-from session_attachments import storage
+from session_attachments.files import storage
 from session_attachments.models import Attachment
 
 

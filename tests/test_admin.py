@@ -16,8 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import escape
 
-from session_attachments import admin, storage
+from session_attachments import admin
 from session_attachments.admin import fingerprint
+from session_attachments.files import storage
 from session_attachments.models import Attachment
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, content, names, upload

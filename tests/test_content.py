@@ -16,8 +16,8 @@ import zipfile
 import pytest
 from django.core.files.base import ContentFile, File
 
-from session_attachments import content
-from session_attachments.content import HEAD, detect, libmagic_fault
+from session_attachments.files import content
+from session_attachments.files.content import HEAD, detect, libmagic_fault
 from tests.clients import needs_libmagic
 
 OFFICE = "application/vnd.openxmlformats-officedocument."

@@ -323,7 +323,7 @@ class TestDelete:
         assert stored() == [attachment.file.name]
         [record] = caplog.records
         assert (record.name, record.levelname, record.getMessage()) == (
-            "session_attachments.storage",
+            "session_attachments.files.storage",
             "ERROR",
             f"The stored file {attachment.file.name!r} could not be deleted.",
         )

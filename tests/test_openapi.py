@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from session_attachments import urls
 from session_attachments.models import Attachment
-from session_attachments.responses import STATUSES
+from session_attachments.web.responses import STATUSES
 from tests import servers
 from tests.clients import MULTIPART, NEEDS, form, part, send
 from tests.host.models import Contract

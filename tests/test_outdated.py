@@ -13,11 +13,11 @@ from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from session_attachments import outdated
+from session_attachments import orphans, outdated
 from session_attachments.bundles import Bundle
+from session_attachments.files.storage import attachment_storage
 from session_attachments.models import Attachment
 from session_attachments.outdated import Gone, Outcome, remove_outdated
-from session_attachments.storage import attachment_storage
 from tests.host.models import Contract, Note, Scan
 from tests.storages import (
     Calls,
@@ -509,7 +509,7 @@ class TestDayFolders:
         assert stored() == [f"{OLD}/referred"]
 
     def test_batches_have_one_query(self, put, monkeypatch, django_assert_num_queries):
-        monkeypatch.setattr(outdated, "BATCH", 4)
+        monkeypatch.setattr(orphans, "BATCH", 4)
         for number in range(12):
             put(f"{OLD}/{number}")
 

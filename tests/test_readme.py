@@ -23,8 +23,8 @@ from django.urls import path
 from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import AttachmentError
-from session_attachments.responses import STATUSES
-from session_attachments.storage import attachment_storage
+from session_attachments.files.storage import attachment_storage
+from session_attachments.web.responses import STATUSES
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.host.models import Letter

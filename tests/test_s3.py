@@ -25,8 +25,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from session_attachments.files.storage import attachment_storage
 from session_attachments.models import Attachment
-from session_attachments.storage import attachment_storage
 from tests.clients import (
     MULTIPART,
     NEEDS,

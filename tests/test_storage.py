@@ -14,9 +14,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.db import IntegrityError, connection
 
-from session_attachments import storage
+from session_attachments.files import storage
+from session_attachments.files.storage import attachment_storage
 from session_attachments.models import Attachment
-from session_attachments.storage import attachment_storage
 from tests.clients import URL, content, names, problem, upload
 
 NAME = re.compile(r"session_attachments/(\d{4}-\d\d-\d\d)/[0-9a-f]{32}")

@@ -24,8 +24,8 @@ from pathlib import Path
 import pytest
 from django.core.files.base import ContentFile
 
-from session_attachments.content import HEAD, detect
-from session_attachments.families import is_textual
+from session_attachments.files.content import HEAD, detect
+from session_attachments.files.families import is_textual
 from tests.clients import needs_libmagic
 
 FOLDER = Path(__file__).parent / "fixtures" / "types"

@@ -8,7 +8,7 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.db import migrations, models, transaction
 
-from session_attachments import content, storage
+from session_attachments.files import content, storage
 
 BATCH = 500
 FIELDS = ["bundle", "filename", "size", "mimetype"]

@@ -1,10 +1,11 @@
 """What django-storages' S3 storage can do beyond Django's Storage API.
 
-It is recognized by what it has; nothing of it, and nothing of boto3, is imported. The
-requests are the Amazon S3 API's: GetObject with its Range, DeleteObjects.
+Where it is not in use, nothing of it is imported. The requests are the Amazon S3 API's:
+GetObject with its Range, DeleteObjects.
 """
 
 import posixpath
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -24,7 +25,7 @@ READ_PARAMETERS = {
 
 def is_object(file: Any) -> bool:
     """Whether ``file`` is an object of S3."""
-    return hasattr(getattr(file, "obj", None), "content_encoding")
+    return isinstance(file, _class("S3File"))
 
 
 def is_compressed(file: Any) -> bool:
@@ -63,7 +64,7 @@ def open_part(file: Any, storage: Any, part: range) -> Any:
 
 def can_delete_many(storage: Any) -> bool:
     """Whether delete_many() works for ``storage``."""
-    return hasattr(getattr(storage, "bucket", None), "delete_objects")
+    return isinstance(storage, _class("S3Storage"))
 
 
 def delete_many(storage: Any, names: list[str]) -> Iterator[tuple[str, Exception]]:
@@ -76,6 +77,11 @@ def delete_many(storage: Any, names: list[str]) -> Iterator[tuple[str, Exception
     answer = storage.bucket.delete_objects(Delete={"Objects": objects, "Quiet": True})
     for error in answer.get("Errors", []):
         yield keys[error["Key"]], OSError(f"{error['Code']}: {error['Message']}")
+
+
+def _class(name: str) -> Any:
+    """Return django-storages' class, or what nothing is an instance of."""
+    return getattr(sys.modules.get("storages.backends.s3"), name, ())
 
 
 def _status(error: Exception) -> int | None:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.core.exceptions import (
     BadRequest,
@@ -19,10 +19,9 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 
-from . import exceptions
-from .conf import conf
-from .exceptions import AttachmentError
-from .models import Listed
+from .. import exceptions
+from ..conf import conf
+from ..exceptions import AttachmentError
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -58,12 +57,21 @@ FORM_ERRORS = (
 )
 
 
+class Summary(Protocol):
+    """What a list shows of an attachment."""
+
+    mimetype: str
+    size: int
+    filename: str
+    created: datetime
+
+
 def json_response(data: object) -> HttpResponse:
     """Answer ``data`` as 0.2 did: ASCII, with spaces, closed by CRLF."""
     return private(HttpResponse(_dump(data), content_type="application/json"))
 
 
-def listing(attachments: Iterable[Listed]) -> HttpResponse:
+def list_response(attachments: Iterable[Summary]) -> HttpResponse:
     """Answer a list of attachments, in the order given."""
     zone = timezone.get_current_timezone()
     return json_response([_describe(attachment, zone) for attachment in attachments])
@@ -115,7 +123,7 @@ def _dump(data: object) -> str:
     return json.dumps(data, separators=(", ", ": ")) + "\r\n"
 
 
-def _describe(attachment: Listed, zone: tzinfo) -> dict[str, Any]:
+def _describe(attachment: Summary, zone: tzinfo) -> dict[str, Any]:
     created = attachment.created
     if timezone.is_aware(created):
         created = created.astimezone(zone)

@@ -10,7 +10,7 @@ from typing import Protocol
 from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser
 
-from .exceptions import IncompleteUpload
+from ..exceptions import IncompleteUpload
 from .pieces import refuse_piece
 
 # "Python Specific Encodings" in the documentation of codecs, as far as they decode.

@@ -1,4 +1,4 @@
-"""An attachment as a response: headers, conditions, ranges, streaming, offload."""
+"""An attachment as a response: headers, conditions, ranges."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import hashlib
 import logging
 import re
 import unicodedata
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from http import HTTPStatus
-from io import BufferedReader, UnsupportedOperation
-from typing import Any
 from urllib.parse import quote
 
-from django.core.exceptions import SuspiciousOperation
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
@@ -22,12 +19,11 @@ from django.utils.http import (
     parse_http_date_safe,
 )
 
-from . import s3
-from .conf import conf
-from .exceptions import AttachmentNotFound
-from .models import Attachment
+from ..conf import conf
+from ..exceptions import AttachmentNotFound
+from ..files.streams import BLOCK, AsyncBlocks, OpenFile, Part, is_missing
+from ..models import Attachment
 from .responses import private
-from .streams import BLOCK, AsyncBlocks, Part, WholeFile
 
 # One range, as RFC 9110, 14.1.2 writes it. Several ranges are answered as none.
 # (Python refuses to read numbers that are longer.)
@@ -36,15 +32,6 @@ RANGE = re.compile(r"bytes=(\d{0,640})-(\d{0,640})", re.ASCII | re.IGNORECASE)
 # Names that every client reads alike, and what is not in those.
 PLAIN = re.compile(r"[ -$&-~]*")
 NOT_PLAIN = re.compile(r'[^ -~]|[%"\\]')
-
-MISSING = (
-    FileNotFoundError,
-    IsADirectoryError,
-    NotADirectoryError,
-    SuspiciousOperation,
-    # A stored name of 0.2 that the encoding of the file system does not have.
-    UnicodeEncodeError,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +97,7 @@ def _streamed(
     try:
         return _from_storage(request, attachment, etag, modified)
     except Exception as error:
-        if not isinstance(error, MISSING) and not s3.is_missing(error):
+        if not is_missing(error):
             raise
         logger.warning("The file of attachment %s is gone: %s", attachment.pk, error)
         raise AttachmentNotFound(name=attachment.filename) from error
@@ -119,11 +106,14 @@ def _streamed(
 def _from_storage(
     request: HttpRequest, attachment: Attachment, etag: str, modified: int
 ) -> HttpResponseBase:
+    label = f"attachment {attachment.pk}"
     with ExitStack() as stack:
-        file = stack.enter_context(closing(_open(attachment)))
-        size = _size(attachment, file)
-        has_ranges = s3.is_object(file) or file.seekable()
-        wanted = _wanted_range(request, size, etag, modified) if has_ranges else None
+        file = stack.enter_context(
+            closing(OpenFile(attachment.file, attachment.size, label))
+        )
+        size, wanted = file.size, None
+        if file.has_ranges:
+            wanted = _wanted_range(request, size, etag, modified)
         response: HttpResponseBase
         if wanted is not None and not wanted:
             response = HttpResponse(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
@@ -133,8 +123,7 @@ def _from_storage(
             response.headers["Content-Length"] = str(size)
         else:
             part = range(size) if wanted is None else wanted
-            body = _body(attachment, file, part, size)
-            response = _stream(request, body, attachment.mimetype)
+            response = _stream(request, file.read_part(part), attachment.mimetype)
             response.headers["Content-Length"] = str(len(part))
             # The response closes it.
             stack.pop_all()
@@ -143,42 +132,8 @@ def _from_storage(
             response.headers["Content-Range"] = (
                 f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
             )
-        response.headers["Accept-Ranges"] = "bytes" if has_ranges else "none"
+        response.headers["Accept-Ranges"] = "bytes" if file.has_ranges else "none"
     return response
-
-
-def _open(attachment: Attachment) -> Any:
-    if not attachment.file:
-        raise FileNotFoundError("It has no name.")
-    return attachment.file.storage.open(str(attachment.file))
-
-
-def _size(attachment: Attachment, file: Any) -> int:
-    with suppress(AttributeError, UnsupportedOperation):
-        if not s3.is_compressed(file):
-            return int(file.size)
-    # The file itself tells none, or that of something else.
-    return attachment.size
-
-
-def _body(attachment: Attachment, file: Any, part: range, size: int) -> Part:
-    whose = f"attachment {attachment.pk}"
-    if s3.is_object(file) and not s3.is_compressed(file):
-        file = s3.open_part(file, attachment.file.storage, part)
-    elif len(part) == size and _is_local(file):
-        return WholeFile(file, size, whose)
-    else:
-        file.seek(part.start)
-    return Part(file, len(part), whose)
-
-
-def _is_local(file: Any) -> bool:
-    """Whether ``file`` is one of the operating system's, with nothing in between.
-
-    Another one may be fetched when it is asked, and its number be that of something
-    compressed.
-    """
-    return isinstance(vars(file).get("file"), BufferedReader)
 
 
 def _stream(request: HttpRequest, body: Part, mimetype: str) -> HttpResponseBase:

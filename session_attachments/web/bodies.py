@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.exceptions import TooManyFieldsSent
 
-from .conf import conf
-from .exceptions import AttachmentError, BadName, IncompleteUpload
-from .limits import MAX_NAME
+from ..conf import conf
+from ..exceptions import AttachmentError, BadName, IncompleteUpload
+from ..limits import MAX_NAME
 
 BLOCK = 64 * 1024
 

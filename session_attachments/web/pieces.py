@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest
 
-from .exceptions import ChunkedUpload
+from ..exceptions import ChunkedUpload
 
 # Where Dropzone, Fine Uploader, Resumable.js, flow.js and Plupload write which piece it
 # is, and of how many.

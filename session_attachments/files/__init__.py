@@ -1,0 +1,1 @@
+"""All that knows a storage, or what is in a file."""

@@ -1,0 +1,116 @@
+"""The body of an upload: prepared before, its files after."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest
+
+from ..exceptions import LengthRequired
+from ..sessions import filing_key
+from ..transactions import release_connections
+from .bodies import drain
+from .pieces import refuse_partial, refuse_piece
+from .uploadhandlers import FieldReader, Files, UploadReader
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def receiving(
+    request: HttpRequest, prepare: Callable[[HttpRequest], None]
+) -> Iterator[None]:
+    """Read the body of ``request``, if it is a POST, inside this block.
+
+    It may come slowly. So the session is loaded before, under whose key the files are
+    filed whatever becomes of it meanwhile, and no database connection is held. What is
+    not read inside is read at the end and thrown away.
+    """
+    if request.method != "POST":
+        yield
+        return
+    try:
+        prepare(request)
+        filing_key(request.session)
+        release_connections()
+        yield
+    finally:
+        drain(request)
+        renew_session(request)
+
+
+def renew_session(request: HttpRequest) -> None:
+    """Let Django not write the session as it was before the body came.
+
+    With SESSION_SAVE_EVERY_REQUEST it would, over what others wrote meanwhile. If the
+    session is gone, by a login or a logout, the request is answered as if it had come
+    without a cookie: the browser may have a new one by now.
+    """
+    session = request.session
+    if session.modified:
+        return
+    key = session.session_key
+    try:
+        exists = key is not None and session.exists(key)
+    except Exception:
+        # What was done is done, and is answered.
+        logger.exception("The session could not be looked for.")
+        return
+    if exists:
+        request.session = type(session)(key)
+    elif settings.SESSION_SAVE_EVERY_REQUEST or session.is_empty():
+        request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        request.session = type(session)()
+
+
+def limit(request: HttpRequest) -> None:
+    """Let the limits hold for the form in ``request``, which is not yet read.
+
+    Raises LengthRequired for a body that Django would not read, ChunkedUpload for a
+    part of one. Where a middleware of the host's has read the form already, the limits
+    hold after that only.
+    """
+    refuse_partial(request)
+    if not request.META.get("CONTENT_LENGTH"):
+        stream = request._stream
+        if isinstance(request, WSGIRequest):
+            if "HTTP_TRANSFER_ENCODING" in request.META:
+                # Else nobody knows where the body ends, and reading it may block.
+                if request.META.get("wsgi.input_terminated"):
+                    drain(request.META["wsgi.input"])
+                raise LengthRequired
+        elif stream.seekable():
+            # Under ASGI the whole body is here, but Django takes it for empty.
+            request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
+            stream.seek(0)
+    with suppress(AttributeError):
+        request.upload_handlers = [UploadReader(request, request.upload_handlers)]
+
+
+def skip_files(request: HttpRequest) -> None:
+    """Let no file of the form in ``request``, which is not yet read, be kept.
+
+    For what looks into a form for its CSRF token only.
+    """
+    with suppress(AttributeError):
+        request.upload_handlers = [FieldReader(request)]
+
+
+def uploaded_files(request: HttpRequest) -> Files:
+    """Return the files of the form, in the order of the body, whatever their fields.
+
+    Raises the AttachmentError that says what is refused, or what Django raises of a
+    form that it does not take.
+    """
+    files = request.FILES
+    for handler in request.upload_handlers:
+        if isinstance(handler, UploadReader):
+            if handler.error is not None:
+                # CsrfViewMiddleware keeps to itself that the client went away.
+                raise handler.error
+            return handler.files
+    refuse_piece(request.POST)
+    return [file for _, field in files.lists() for file in field]
