@@ -34,7 +34,7 @@ class Conf:
 
     @property
     def max_file_megabytes(self) -> float | None:
-        """The same as the host wrote it, in MB."""
+        """The same as the project wrote it, in MB."""
         return _megabytes("SESSION_ATTACHMENTS_MAX_FILE_SIZE", 50)
 
     @property
@@ -71,7 +71,7 @@ class Conf:
 
     @property
     def validators(self) -> list[Validator]:
-        """The host's validators, imported."""
+        """The project's validators, imported."""
         name = "SESSION_ATTACHMENTS_VALIDATORS"
         paths = getattr(settings, name, [])
         if not isinstance(paths, list | tuple):
@@ -101,7 +101,7 @@ class Conf:
 
     @property
     def csrf_middleware(self) -> type[CsrfViewMiddleware] | None:
-        """The host's CsrfViewMiddleware, or its subclass of it, or None."""
+        """The project's CsrfViewMiddleware, or its subclass of it, or None."""
         for path in settings.MIDDLEWARE:
             middleware = import_string(path)
             if isinstance(middleware, type) and issubclass(

@@ -154,7 +154,7 @@ class AttachmentNotFound(AttachmentError):
 
 
 class AttachmentProtected(AttachmentError):
-    """An object of the host's holds on to the attachment (PROTECT or RESTRICT)."""
+    """A foreign key protects the attachment (PROTECT or RESTRICT)."""
 
     code = "protected"
     title = _("Attachment in use")

@@ -44,8 +44,8 @@ class StoredFile(FieldFile):
 class StoredFileField(models.FileField):
     """A FileField that looks its storage up at each use.
 
-    ``storage=`` is evaluated once, at import, so a host's ``override_settings`` would
-    not reach it; and it would end up in the host's migrations.
+    ``storage=`` is evaluated once, at import, so ``override_settings`` would not reach
+    it; and it would end up in the project's migrations.
     """
 
     attr_class = StoredFile
@@ -53,8 +53,8 @@ class StoredFileField(models.FileField):
     @property
     def storage(self) -> Storage:
         """The storage that holds attachments now."""
-        # FileField's constructor looks, too. A host's storage may import models, which
-        # are not there yet.
+        # FileField's constructor looks, too. A project's storage may import models,
+        # which are not there yet.
         return attachment_storage() if hasattr(self, "upload_to") else default_storage
 
     @storage.setter

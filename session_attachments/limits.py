@@ -38,7 +38,7 @@ def check_name(name: str) -> str:
 
 
 def check_size(size: int, name: str) -> None:
-    """Raise FileTooLarge if a file of ``size`` bytes exceeds the host's limit."""
+    """Raise FileTooLarge if a file of ``size`` bytes exceeds the project's limit."""
     limit = conf.max_file_size
     if limit is not None and size > limit:
         raise FileTooLarge(name=name, limit=limit)

@@ -1,4 +1,4 @@
-"""The table of attachments, and the verbs on its rows.
+"""The table of attachments, and filters with names.
 
 A row is never changed: a replacement is a new row, and the old one goes. So whoever
 holds a row's primary key (a project's foreign key, the command between its look and its
@@ -41,7 +41,7 @@ def cutoff(older_than: timedelta) -> datetime:
 
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
-    """The domain's verbs and filters."""
+    """Filters with names; delete() takes the files along."""
 
     def in_session(self, session_id: str) -> Self:
         """Filter: filed under this session key."""
@@ -55,7 +55,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return self.filter(created__lt=cutoff(older_than))
 
     def for_write(self) -> Self:
-        """Use the database to which the host's router sends writes."""
+        """Use the database to which the project's router sends writes."""
         return self.using(router.db_for_write(self.model))
 
     def summaries(self) -> Iterable[Any]:
@@ -79,9 +79,10 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         )
 
     def store(self, attachments: list["Attachment"]) -> list["Attachment"]:
-        """Insert copies of ``attachments`` and return them; tell the host after commit.
+        """Insert copies of ``attachments`` and return them.
 
-        The originals stay as they are, to be stored again if the transaction is.
+        ``attachment_stored`` is sent after the commit. The originals stay as they are,
+        to be stored again if the transaction is.
         """
         stored = [copy(attachment) for attachment in attachments]
         if connections[self.db].features.can_return_rows_from_bulk_insert:

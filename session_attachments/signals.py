@@ -1,4 +1,4 @@
-"""Signals for the host: scan, index or count what comes and goes.
+"""Signals that let the project scan, index or count what comes and goes.
 
 Both have the sender ``Attachment`` and the argument ``attachment``, and are sent with
 ``send_robust`` after the transaction has committed. A replacement sends both: the new

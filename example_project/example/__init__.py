@@ -1,1 +1,1 @@
-"""An example of a host of session_attachments."""
+"""An example of a project that uses session_attachments."""

@@ -13,7 +13,7 @@ from typing import Any
 # As many as DeleteObjects takes.
 BATCH = 1000
 
-# What reading takes of a host's object parameters, which are those of uploads.
+# What reading takes of a project's object parameters, which are those of uploads.
 READ_PARAMETERS = {
     "ExpectedBucketOwner",
     "RequestPayer",

@@ -81,7 +81,7 @@ def _disposition(name: str) -> str:
 
 
 def _offloaded(request: HttpRequest, attachment: Attachment) -> HttpResponse | None:
-    """Let the web server send the file, if the host has set that up."""
+    """Let the web server send the file, if the project has set that up."""
     # nginx would compare these again, with a version and a time of its own.
     if conf.accel is None or {"If-Match", "If-Unmodified-Since"} & {*request.headers}:
         return None

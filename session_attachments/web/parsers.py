@@ -36,7 +36,8 @@ class Parser(MultiPartParser):
     """
 
     names: Names
-    #: Django's own: the fields until now.
+    #: Django's own, and private: the fields until now. There is no other way to know
+    #: them before the file is kept.
     _post: QueryDict
 
     def sanitize_file_name(self, file_name: str) -> str | None:
@@ -66,7 +67,7 @@ def _can_end(name: str) -> bool:
 
 @cache
 def parser_class(base: type[MultiPartParser]) -> type[Parser]:
-    """Return Parser on top of the host's own."""
+    """Return Parser on top of the project's own."""
     return type("Parser", (Parser, base), {}) if base is not MultiPartParser else Parser
 
 

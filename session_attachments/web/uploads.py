@@ -70,8 +70,8 @@ def limit(request: HttpRequest) -> None:
     """Let the limits hold for the form in ``request``, which is not yet read.
 
     Raises LengthRequired for a body that Django would not read, ChunkedUpload for a
-    part of one. Where a middleware of the host's has read the form already, the limits
-    hold after that only.
+    part of one. Where a middleware of the project's has read the form already, the
+    limits hold after that only.
     """
     refuse_partial(request)
     if not request.META.get("CONTENT_LENGTH"):
