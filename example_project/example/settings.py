@@ -40,6 +40,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "session_attachments",
+    "example",
 ]
 
 MIDDLEWARE = [
@@ -58,14 +59,12 @@ WSGI_APPLICATION = "example.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "example" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "session_attachments.context_processors.filesize",
             ]
         },
     }
@@ -88,7 +87,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 # Attachments are private: a folder that nothing serves, and no other site uses.
+# What was sent is kept in another one.
 STORAGES = global_settings.STORAGES | {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": VAR / "kept"},
+    },
     "session_attachments": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": VAR / "attachments"},
@@ -97,6 +101,11 @@ STORAGES = global_settings.STORAGES | {
 
 SESSION_ATTACHMENTS_MAX_FILE_SIZE = 10
 SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 100
+
+# E-mails are written into this folder.
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = VAR / "mail"
+DEFAULT_FROM_EMAIL = "visitor@example.org"
 
 STATIC_URL = "static/"
 LANGUAGE_CODE = "en"

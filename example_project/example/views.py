@@ -1,45 +1,69 @@
-"""A page for one bundle that needs no JavaScript, on top of the Python API."""
+"""A letter is written, sent and looked at."""
 
-import secrets
-
-from django.contrib import messages
-from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.http import FileResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_POST
 
-from session_attachments.bundles import Bundle
-from session_attachments.exceptions import AttachmentError
+from session_attachments.exceptions import AttachmentsGone
+
+from .forms import LetterForm
+from .models import Enclosure, Letter
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-def page(request):
-    """Show the bundle that the URL names, or change it and come back.
-
-    Without one in the URL it is a new one, so that two tabs can write two drafts.
-    """
-    bundle = Bundle(request.session, request.GET.get("bundle") or secrets.token_hex(4))
-    if request.method == "POST":
+def write(request):
+    """Show the form, with the files that are there already, or send the letter."""
+    form = LetterForm(
+        request.POST or None, request.FILES or None, session=request.session
+    )
+    if form.is_valid():
         try:
-            messages.success(request, change(bundle, request))
-        except AttachmentError as error:
-            messages.error(request, str(error))
-    elif request.GET.get("bundle"):
-        # Two tabs that send their first upload at the same time share one session.
-        bundle.start_session()
-        attachments = bundle.list()
-        context = {"bundle_id": bundle.bundle_id, "attachments": attachments}
-        return render(request, "page.html", context)
-    return redirect(reverse("page", query={"bundle": bundle.bundle_id}))
+            letter = send(form)
+        except AttachmentsGone as error:
+            form.add_error("attachments", str(error))
+        else:
+            request.session["letters"] = [*letters(request), letter.pk]
+            return redirect(letter)
+    return render(request, "write.html", {"form": form})
 
 
-def change(bundle, request):
-    """Do what the button that was pressed says; return a sentence about it."""
-    if "clear" in request.POST:
-        return f"Deleted attachments: {bundle.clear()}"
-    if "remove" in request.POST:
-        name = request.POST["remove"]
-        return f"Deleted: {name}" if bundle.remove(name) else f"Already gone: {name}"
-    stored = bundle.add(*request.FILES.getlist("files"))
-    return "Uploaded: " + ", ".join(attachment.filename for attachment in stored)
+def send(form):
+    """Keep the letter with its files, and send it."""
+    with form.cleaned_data["attachments"].take() as attachments:
+        letter = form.save()
+        for attachment in attachments:
+            enclosure = Enclosure(letter=letter, name=attachment.filename)
+            attachment.keep(enclosure.file)
+            enclosure.save()
+    # Not inside the block, which locks SQLite.
+    letter.send()
+    return letter
+
+
+def letters(request):
+    """Return the primary keys of the letters that this session has sent."""
+    return request.session.get("letters", [])
+
+
+@never_cache
+def show(request, pk):
+    """Show a letter to the session that has sent it."""
+    letter = get_object_or_404(Letter, pk=pk, pk__in=letters(request))
+    return render(request, "letter.html", {"letter": letter})
+
+
+@never_cache
+def download(request, pk):
+    """Send a file of such a letter, always as a download."""
+    enclosure = get_object_or_404(Enclosure, pk=pk, letter__in=letters(request))
+    return FileResponse(
+        enclosure.file.open(), as_attachment=True, filename=enclosure.name
+    )
+
+
+@require_POST
+def leave(request):
+    """Forget the session, as a logout does."""
+    request.session.flush()
+    return redirect("write")
