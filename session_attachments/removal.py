@@ -16,18 +16,24 @@ from .signals import attachment_removed
 # Rows of one statement: databases limit its parameters, and memory is bounded.
 BATCH = 500
 
+# What is known of each attachment that went.
+KNOWN = ("pk", "file", "bundle", "filename", "size", "created")
+
 
 @dataclass
 class Removal:
     """The attachments that went, or would go, and what became of their files.
 
-    ``deleted`` counts the rows of each model, as Django's ``delete()`` does;
-    ``failures`` are the attachments whose files stay, and why, once it is committed.
+    If somebody listens to ``attachment_removed``, it is sent, and they are instances;
+    else they have what KNOWN names. ``deleted`` counts the rows of each model, as
+    Django's ``delete()`` does. ``failures`` are the attachments whose files stay, and
+    why, once it is committed.
     """
 
     attachments: list[Any] = field(default_factory=list)
     deleted: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[Any, Exception]] = field(default_factory=list)
+    is_heard: bool = False
 
     def finish(self) -> None:
         """Delete the files, after the commit, and send ``attachment_removed``."""
@@ -36,9 +42,10 @@ class Removal:
         for name, attachment in zip(names, self.attachments, strict=True):
             if error := failures.get(name):
                 self.failures.append((attachment, error))
-            attachment_removed.send_robust(
-                sender=type(attachment), attachment=attachment
-            )
+            if self.is_heard:
+                attachment_removed.send_robust(
+                    sender=type(attachment), attachment=attachment
+                )
 
 
 def remove(
@@ -57,7 +64,10 @@ def remove(
     skip_locked = skip_locked and features.has_select_for_update_skip_locked
     # In one order, so that two never wait for each other.
     rows = rows.order_by("pk").select_for_update(skip_locked=skip_locked)
-    removal = Removal(list(rows))
+    removal = Removal(is_heard=attachment_removed.has_listeners(rows.model))
+    # Instances take a fifth of the time of a removal.
+    known = rows if removal.is_heard else rows.values_list(*KNOWN, named=True)
+    removal.attachments = list(known)
     keys = [attachment.pk for attachment in removal.attachments]
     for start in range(0, len(keys), BATCH):
         # Not a queryset of ours, whose delete() comes here.
