@@ -126,19 +126,15 @@ class WholeFile(Part):
     def fileno(self) -> int:
         """Return the number of the file for the operating system, if it has one."""
         release_connections()
-        return self._number()
+        return int(self._file.fileno())
 
     def close(self) -> None:
         """Close the file, and look whether it ended too early for sendfile."""
         # No file of the system's, or closed before.
         with suppress(AttributeError, OSError, ValueError):
-            if os.fstat(self._number()).st_size < self._length:
+            if os.fstat(self._file.fileno()).st_size < self._length:
                 logger.error("The file of %s became shorter, or was.", self._label)
         super().close()
-
-    def _number(self) -> int:
-        number: int = self._file.fileno()
-        return number
 
 
 class AsyncBlocks:
