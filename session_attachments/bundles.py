@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -20,6 +21,7 @@ from .exceptions import (
     NoFile,
 )
 from .files import content
+from .keeping import take
 from .limits import (
     MAX_BUNDLE_ID,
     MAX_NAME,
@@ -41,7 +43,11 @@ class Bundle:
 
     Iterates over them, sorted by name; ``len()`` counts them. A bundle exists by
     being named: one whose id is not valid is empty, and add() raises BadBundle.
+    ``validated`` are the primary keys that take() takes, all or none; None is for what
+    there is.
     """
+
+    validated: Collection[int] | None = None
 
     def __init__(self, session: SessionBase, bundle_id: str) -> None:
         self.session = session
@@ -65,6 +71,20 @@ class Bundle:
     def summaries(self) -> Iterable[Any]:
         """Return what a list shows of each attachment, sorted by name."""
         return self._attachments().order_by("filename").summaries()
+
+    def take(self, *, seen: int = 0) -> AbstractContextManager[Attachments]:
+        """Hand out the attachments, sorted by name, for good.
+
+        Enter it with ``with``. It is a transaction, in which others wait for them; when
+        the block ends well, exactly these are removed, and their files after the
+        commit. By an exception, or a rollback of the project's, they stay as they were,
+        and what was kept of them is deleted again.
+
+        Raises AttachmentsGone if there are less than ``seen``, or if some of
+        ``validated`` are missing, and at the end AttachmentProtected if a foreign key
+        protects one. A transaction that lost against another one is not done again.
+        """
+        return take(self._attachments(), seen=seen, keys=self.validated)
 
     def start_session(self) -> None:
         """Give a client without a session one, so that later uploads share it."""

@@ -161,6 +161,16 @@ class AttachmentProtected(AttachmentError):
     detail = _("The attachment is in use and cannot be removed or replaced.")
 
 
+class AttachmentsGone(AttachmentError):
+    """Attachments that were seen have been taken, removed or replaced meanwhile."""
+
+    code = "gone"
+    title = _("Attachments gone")
+    detail = _(
+        "Attachments have been sent or removed meanwhile. Please look at what is left."
+    )
+
+
 class InsufficientStorage(AttachmentError):
     """The disk is full; which one, the log says."""
 
