@@ -54,7 +54,9 @@ class AttachmentsBoundField(forms.BoundField):
 
     def shown(self) -> list[Attachment]:
         """Return what the page shows, by one query at most; changes no session."""
-        return self.attachments() if self.bundle.has_session_key else []
+        if self.is_new or not self.bundle.has_session_key:
+            return []
+        return self.attachments()
 
     def attachments(self) -> list[Attachment]:
         """Return what the bundle has."""
