@@ -9,7 +9,8 @@ class Page(HTMLParser):
     """The form of ``response``: its inputs in the page's order, and its texts.
 
     ``tags`` are all tags with their attributes, ``links`` the texts of the links by
-    their addresses, ``errors`` what stands in lists of errors.
+    their addresses, ``errors`` what stands in lists of errors, ``template`` the inputs
+    in a <template>, which are not sent.
     """
 
     def __init__(self, response):
@@ -17,6 +18,8 @@ class Page(HTMLParser):
         self.response = response
         self.tags = []
         self.inputs = []
+        self.template = []
+        self.last = {}
         self.links = {}
         self.errors = []
         self.open = []
@@ -29,15 +32,18 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.tags.append((tag, attrs))
-        if tag == "input":
-            self.inputs.append(attrs | {"value": attrs.get("value", "")})
-        elif tag == "textarea":
-            self.inputs.append({"name": attrs["name"], "type": tag, "value": ""})
+        inert = any(tag == "template" for tag, _attrs in self.open)
+        inputs = self.template if inert else self.inputs
+        if tag in {"input", "textarea"}:
+            self.last = {"type": tag} | attrs | {"value": attrs.get("value", "")}
+            inputs.append(self.last)
         if tag not in {"input", "meta", "link", "br", "img"}:
             self.open.append((tag, attrs))
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == (tag, dict(attrs)):
+            self.open.pop()
 
     def handle_endtag(self, tag):
         opened, _attrs = self.open.pop()
@@ -52,7 +58,7 @@ class Page(HTMLParser):
             self.errors.append(data.strip())
         if self.open and self.open[-1][0] == "textarea":
             # A line feed straight after the tag is no part of the text.
-            self.inputs[-1]["value"] = data.removeprefix("\r\n").removeprefix("\n")
+            self.last["value"] = data.removeprefix("\r\n").removeprefix("\n")
         for opened, attributes in self.open:
             if opened == "a":
                 self.links[attributes["href"]] = data
@@ -69,6 +75,13 @@ class Page(HTMLParser):
     def names(self, field="attachments"):
         """Return the names of the inputs of a field of attachments, in their order."""
         return [i["name"] for i in self.inputs if i.get("name", "").startswith(field)]
+
+    def add_row(self, number):
+        """Put the row of the <template> into the form, as a formset's script does."""
+        number = str(number)
+        for i in self.template:
+            name = i["name"].replace("__prefix__", number)
+            self.inputs.append(i | {"name": name})
 
     def value(self, name):
         """Return the value of the only input of that name."""
@@ -101,4 +114,5 @@ class Page(HTMLParser):
         """Send the form; return the page that comes back."""
         url = url or self.response.request["PATH_INFO"]
         body = form(*self.body(fill, files, tick))
-        return Page(send(client, body, url=url, **extra))
+        response = send(client, body, url=url, **extra)
+        return Page(client.get(response.url) if "Location" in response else response)
