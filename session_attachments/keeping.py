@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -29,19 +29,17 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def take(
-    rows: Any, *, seen: int = 0, keys: Collection[int] | None = None
-) -> Iterator[list[Any]]:
+def take(rows: Any, *, seen: int) -> Iterator[list[Any]]:
     """Hand out the attachments ``rows``, and remove them when the block ends well.
 
-    With ``keys`` only those of these primary keys. Raises AttachmentsGone if there are
-    fewer of them, or fewer than ``seen``, and at the end AttachmentProtected.
+    Raises AttachmentsGone if there are fewer than ``seen``, and at the end
+    AttachmentProtected.
     """
     rows = rows.for_write()
     undo = ExitStack()
     with undone_when_certain(rows.db, undo):
-        attachments = [row for row in lockable(rows) if keys is None or row.pk in keys]
-        if len(attachments) < max(seen, len(keys or ())):
+        attachments = list(lockable(rows))
+        if len(attachments) < seen:
             raise AttachmentsGone
         for attachment in attachments:
             attachment.undo_keeping = undo

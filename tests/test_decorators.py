@@ -88,7 +88,7 @@ class TestNoSpace:
 
         assert problem(response) == (507, "insufficient_storage")
         (record,) = caplog.get_records("call")[:1]
-        assert record.name == "session_attachments.web.decorators"
+        assert record.name == "session_attachments.exceptions"
         assert "no space here" in caplog.text
         assert names(client.get(URL)) == []
 

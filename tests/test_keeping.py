@@ -55,7 +55,7 @@ from tests.storages import (
     failing,
     store_in,
 )
-from tests.test_failures import can_mount, wire  # noqa: F401 - fixture
+from tests.system.test_failures import can_mount, wire  # noqa: F401 - fixture
 from tests.tries import tries
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -314,20 +314,19 @@ class TestValidated:
     @pytest.fixture
     def validated(self, bundle):
         """Return the bundle, as a form that is valid has seen it."""
-        bundle.validated = [attachment.pk for attachment in bundle]
-        return bundle
+        return bundle.narrowed_to(bundle)
 
     def test_what_was_validated_is_taken(self, validated, assert_kept):
         assert take_and_send(validated) == 2
 
         assert_kept()
 
-    def test_what_has_come_since_stays(self, validated):
-        validated.add(ContentFile(b"bacon", "bacon.txt"))
+    def test_what_has_come_since_stays(self, bundle, validated):
+        bundle.add(ContentFile(b"bacon", "bacon.txt"))
 
         assert take_and_send(validated) == 2
 
-        assert content_of(validated) == {"bacon.txt": b"bacon"}
+        assert content_of(bundle) == {"bacon.txt": b"bacon"}
 
     @pytest.mark.parametrize(
         "change",
@@ -338,30 +337,27 @@ class TestValidated:
         ],
         ids=["removed", "replaced", "cleared"],
     )
-    def test_what_is_gone_is_missed(self, validated, change, stored):
-        change(validated)
-        left, files = content_of(validated), stored()
+    def test_what_is_gone_is_missed(self, bundle, validated, change, stored):
+        change(bundle)
+        left, files = content_of(bundle), stored()
 
         with pytest.raises(AttachmentsGone):
             take_and_send(validated)
 
-        assert (content_of(validated), stored()) == (left, files)
+        assert (content_of(bundle), stored()) == (left, files)
         assert Letter.objects.count() == 0
 
     def test_keys_of_another_session_reach_nothing(self, bundle):
         stranger = Bundle(SessionStore(), "foo")
         store(stranger.session, files={"stranger.txt": b""})
-        stranger.validated = [attachment.pk for attachment in bundle]
 
         with pytest.raises(AttachmentsGone):
-            take_and_send(stranger)
+            take_and_send(stranger.narrowed_to(bundle))
 
         assert content_of(bundle) == FILES
 
     def test_nothing_was_validated(self, session, bundle, assert_as_before):
-        bundle.validated = []
-
-        assert take_and_send(bundle) == 0
+        assert take_and_send(bundle.narrowed_to([])) == 0
 
         assert_as_before()
 
