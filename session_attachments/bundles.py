@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from copy import copy
+from typing import Any, Self
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
@@ -20,6 +22,7 @@ from .exceptions import (
     NoFile,
 )
 from .files import content
+from .keeping import take
 from .limits import (
     MAX_BUNDLE_ID,
     MAX_NAME,
@@ -32,7 +35,7 @@ from .limits import (
 from .models import Attachment, AttachmentQuerySet
 from .removal import remove_unprotected
 from .replacement import Attachments, replace
-from .sessions import ensure_filing_key, filing_key
+from .sessions import ensure_filing_key, filing_key, has_filing_key
 from .transactions import in_transaction
 
 
@@ -46,6 +49,8 @@ class Bundle:
     def __init__(self, session: SessionBase, bundle_id: str) -> None:
         self.session = session
         self.bundle_id = normalize(bundle_id)
+        # Primary keys, of a bundle that is narrowed to some of its attachments.
+        self.keys: frozenset[Any] | None = None
 
     def __iter__(self) -> Iterator[Attachment]:
         return iter(self.list())
@@ -54,17 +59,53 @@ class Bundle:
         return int(self._attachments().count())
 
     @property
+    def is_valid(self) -> bool:
+        """Whether the id can name a bundle."""
+        return is_plain(self.bundle_id, MAX_BUNDLE_ID)
+
+    @property
+    def has_session_key(self) -> bool:
+        """Whether the session has come to the app before; nothing changes by asking."""
+        return has_filing_key(self.session)
+
+    @property
     def size(self) -> int:
         """Bytes of all attachments together."""
         return self._attachments().total_size()
 
-    def list(self) -> Attachments:
-        """Return the attachments, sorted by name (by code point)."""
-        return list(self._attachments().order_by("filename"))
+    def list(self, *, for_write: bool = False) -> Attachments:
+        """Return the attachments, sorted by name (by code point).
+
+        With ``for_write`` look into the database to which the project sends writes:
+        replicas may lag behind.
+        """
+        rows = self._attachments().order_by("filename")
+        return list(rows.for_write() if for_write else rows)
+
+    def narrowed_to(self, attachments: Iterable[Attachment]) -> Self:
+        """Return this bundle without all but these very versions of attachments."""
+        bundle = copy(self)
+        bundle.keys = frozenset(attachment.pk for attachment in attachments)
+        return bundle
 
     def summaries(self) -> Iterable[Any]:
         """Return what a list shows of each attachment, sorted by name."""
         return self._attachments().order_by("filename").summaries()
+
+    def take(self, *, seen: int = 0) -> AbstractContextManager[Attachments]:
+        """Hand out the attachments, sorted by name, for good.
+
+        Enter it with ``with``. It is a transaction, in which others wait for them; when
+        the block ends well, exactly these are removed, and their files after the
+        commit. By an exception, or a rollback of the project's, they stay as they were,
+        and what was kept of them is deleted again.
+
+        Raises AttachmentsGone if there are less than ``seen``, or, of a valid form's
+        bundle, if some that were validated are missing; at the end AttachmentProtected
+        if a foreign key protects one. A transaction that lost against another one is
+        not done again.
+        """
+        return take(self._attachments(), seen=max(seen, len(self.keys or ())))
 
     def start_session(self) -> None:
         """Give a client without a session one, so that later uploads share it."""
@@ -73,8 +114,7 @@ class Bundle:
     def get(self, name: str, *, for_write: bool = False) -> Attachment:
         """Return the attachment called ``name``; raises AttachmentNotFound.
 
-        With ``for_write`` look into the database to which the project sends writes:
-        replicas may lag behind.
+        ``for_write`` is as in list().
         """
         rows = self._named(name)
         try:
@@ -82,13 +122,16 @@ class Bundle:
         except Attachment.DoesNotExist as error:
             raise AttachmentNotFound(name=name) from error
 
-    def add(self, *files: File[Any]) -> Attachments:
+    def add(
+        self, *files: File[Any], check: Callable[[Attachment], None] | None = None
+    ) -> Attachments:
         """Store ``files``, all or none; return the new attachments, sorted by name.
 
         A file replaces the attachment of its name; of two files of one name the last
-        wins. Raises the AttachmentError that says what is refused.
+        wins. Raises the AttachmentError that says what is refused; ``check`` may raise
+        one for what is not stored yet.
         """
-        if not is_plain(self.bundle_id, MAX_BUNDLE_ID):
+        if not self.is_valid:
             raise BadBundle
         if not files:
             raise NoFile
@@ -107,6 +150,9 @@ class Bundle:
             )
             for name, file in sorted(named.items())
         ]
+        if check:
+            for attachment in attachments:
+                check(attachment)
         return replace(attachments, [named[row.filename] for row in attachments])
 
     def remove(self, name: str) -> bool:
@@ -126,8 +172,10 @@ class Bundle:
     def _attachments(self, **fields: str) -> AttachmentQuerySet:
         rows: AttachmentQuerySet = Attachment.objects.all()
         key = filing_key(self.session)
-        if key is None or not is_plain(self.bundle_id, MAX_BUNDLE_ID):
+        if key is None or not self.is_valid:
             return rows.none()
+        if self.keys is not None:
+            rows = rows.filter(pk__in=self.keys)
         return rows.filter(session_id=key, bundle=self.bundle_id, **fields)
 
     def _named(self, name: str) -> AttachmentQuerySet:

@@ -1,8 +1,18 @@
 """What can be wrong with an attachment: a stable code and a sentence."""
 
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.template.defaultfilters import filesizeformat
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+# A full disk, a quota of the operating system, a limit of a file's size.
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+logger = logging.getLogger(__name__)
 
 
 class AttachmentError(Exception):
@@ -161,6 +171,16 @@ class AttachmentProtected(AttachmentError):
     detail = _("The attachment is in use and cannot be removed or replaced.")
 
 
+class AttachmentsGone(AttachmentError):
+    """Attachments that were seen have been taken, removed or replaced meanwhile."""
+
+    code = "gone"
+    title = _("Attachments gone")
+    detail = _(
+        "Attachments have been sent or removed meanwhile. Please look at what is left."
+    )
+
+
 class InsufficientStorage(AttachmentError):
     """The disk is full; which one, the log says."""
 
@@ -175,3 +195,15 @@ class MethodNotAllowed(AttachmentError):
     code = "method_not_allowed"
     title = _("Method not allowed")
     detail = _("This method is not allowed here.")
+
+
+@contextmanager
+def refuse_full_disk() -> Iterator[None]:
+    """Raise InsufficientStorage where the block finds no space left; log which."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        logger.exception("There is no space left for an upload.")
+        raise InsufficientStorage from error

@@ -7,17 +7,21 @@ deletion) holds that very version of the attachment.
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self
 
 from django.db import connections, models, router, transaction
+from django.db.models.fields.files import FieldFile
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .fields import CodePointField, StoredFileField
+from .files.streams import NamedFile
+from .keeping import keep, open_file
 from .locks import Lock
 from .removal import BATCH, remove
 from .signals import attachment_stored
@@ -151,6 +155,9 @@ class Attachment(models.Model):
 
     objects = AttachmentQuerySet.as_manager()
 
+    # Of the take() that hands it out.
+    undo_keeping: ExitStack | None = None
+
     # Tells django-cleanup that this model takes care of its files itself.
     _attachment__session_attachments_cleanup_ignore = True
 
@@ -181,6 +188,22 @@ class Attachment(models.Model):
             return reverse("get-filename-attachment", kwargs=names)
         except NoReverseMatch:
             return ""
+
+    def keep(self, field_file: FieldFile) -> str:
+        """Store the file for good as ``field_file``, a FileField's; return its name.
+
+        By that field's own ``upload_to`` and storage; the instance is not saved. What
+        is kept inside a ``Bundle.take()`` is deleted again if that ends by an error.
+        Raises AttachmentNotFound, with the name, if the file is gone.
+        """
+        return keep(self, field_file)
+
+    def open(self) -> NamedFile:
+        """Return the file, open, with its ``name``, ``size`` and ``content_type``.
+
+        Raises AttachmentNotFound, with the name, if the file is gone.
+        """
+        return open_file(self)
 
     def delete(
         self, using: str | None = None, keep_parents: bool = False

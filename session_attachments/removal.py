@@ -16,18 +16,24 @@ from .signals import attachment_removed
 # Rows of one statement: databases limit its parameters, and memory is bounded.
 BATCH = 500
 
+# What is known of each attachment that went.
+KNOWN = ("pk", "file", "bundle", "filename", "size", "created")
+
 
 @dataclass
 class Removal:
     """The attachments that went, or would go, and what became of their files.
 
-    ``deleted`` counts the rows of each model, as Django's ``delete()`` does;
-    ``failures`` are the attachments whose files stay, and why, once it is committed.
+    If somebody listens to ``attachment_removed``, it is sent, and they are instances;
+    else they have what KNOWN names. ``deleted`` counts the rows of each model, as
+    Django's ``delete()`` does. ``failures`` are the attachments whose files stay, and
+    why, once it is committed.
     """
 
     attachments: list[Any] = field(default_factory=list)
     deleted: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[Any, Exception]] = field(default_factory=list)
+    is_heard: bool = False
 
     def finish(self) -> None:
         """Delete the files, after the commit, and send ``attachment_removed``."""
@@ -36,9 +42,23 @@ class Removal:
         for name, attachment in zip(names, self.attachments, strict=True):
             if error := failures.get(name):
                 self.failures.append((attachment, error))
-            attachment_removed.send_robust(
-                sender=type(attachment), attachment=attachment
-            )
+            if self.is_heard:
+                attachment_removed.send_robust(
+                    sender=type(attachment), attachment=attachment
+                )
+
+
+def lockable(
+    rows: models.QuerySet[Any], *, skip_locked: bool = False, locked: bool = False
+) -> models.QuerySet[Any]:
+    """Return ``rows`` as a queryset that locks them when it is read: see remove()."""
+    features = connections[rows.db].features
+    if not (locked or features.has_select_for_update):
+        # SQLite locks the whole database, at the first write.
+        Lock.take("", rows.db)
+    skip_locked = skip_locked and features.has_select_for_update_skip_locked
+    # In one order, so that two never wait for each other.
+    return rows.order_by("pk").select_for_update(skip_locked=skip_locked)
 
 
 def remove(
@@ -50,14 +70,11 @@ def remove(
     another transaction works on are left out where the database can do that. Raises
     ProtectedError or RestrictedError if the project's models say so.
     """
-    features = connections[rows.db].features
-    if not (locked or features.has_select_for_update):
-        # SQLite locks the whole database, at the first write.
-        Lock.take("", rows.db)
-    skip_locked = skip_locked and features.has_select_for_update_skip_locked
-    # In one order, so that two never wait for each other.
-    rows = rows.order_by("pk").select_for_update(skip_locked=skip_locked)
-    removal = Removal(list(rows))
+    rows = lockable(rows, skip_locked=skip_locked, locked=locked)
+    removal = Removal(is_heard=attachment_removed.has_listeners(rows.model))
+    # Instances take a fifth of the time of a removal.
+    known = rows if removal.is_heard else rows.values_list(*KNOWN, named=True)
+    removal.attachments = list(known)
     keys = [attachment.pk for attachment in removal.attachments]
     for start in range(0, len(keys), BATCH):
         # Not a queryset of ours, whose delete() comes here.

@@ -37,6 +37,11 @@ def filing_key(session: SessionBase) -> str | None:
     return key
 
 
+def has_filing_key(session: SessionBase) -> bool:
+    """Whether ``session`` remembers a key, which one of 0.2 does not yet."""
+    return VARIABLE in session
+
+
 def ensure_filing_key(session: SessionBase) -> str:
     """Return the key that ``session`` files under; start a session if need be."""
     key = filing_key(session)

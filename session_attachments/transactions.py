@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TypeVar
 
-from django.db import Error, OperationalError, connections, transaction
+from django.db import Error, IntegrityError, OperationalError, connections, transaction
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def undone_when_certain(using: str, undo: ExitStack) -> Iterator[None]:
     """Do the block in a transaction of ``using``; if it fails, do what ``undo`` holds.
 
     But only if certainly nothing was committed, which nobody knows of a COMMIT that
-    failed, but of one that lost against another transaction. Else ``undo`` is emptied.
+    failed, but of one that the database has refused. Else ``undo`` is emptied.
     """
     committed: list[bool] = []
     is_done = False
@@ -55,7 +55,8 @@ def undone_when_certain(using: str, undo: ExitStack) -> Iterator[None]:
                 is_done = True
         except BaseException as error:
             # What fails after the commit is the project's, in its on_commit().
-            if committed or (is_done and not is_conflict(error)):
+            is_refused = is_conflict(error) or isinstance(error, IntegrityError)
+            if committed or (is_done and not is_refused):
                 undo.pop_all()
             raise
         undo.pop_all()

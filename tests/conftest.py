@@ -1,10 +1,13 @@
 """Fixtures that every test may use."""
 
+import os
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.apps import apps
 
+from session_attachments import outdated
 from session_attachments.files import content
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
@@ -37,6 +40,47 @@ def stored(media):
         )
 
     return list_files
+
+
+@pytest.fixture
+def put(media):
+    """Return a function that puts a file into the storage, past the app."""
+
+    def put_file(name, content=b"12345", age=timedelta(days=1000)):
+        path = media / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        modified = (datetime.now(UTC) - age).timestamp()
+        os.utime(path, (modified, modified))
+        return name
+
+    return put_file
+
+
+@pytest.fixture
+def folders(media):
+    """Return a function that lists the folders below the app's own."""
+
+    def list_folders():
+        paths = (media / "session_attachments").rglob("*")
+        return sorted(p.relative_to(media).as_posix() for p in paths if p.is_dir())
+
+    return list_folders
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Return a function that sets the clock by which files are old."""
+
+    def set_clock(moment):
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz):
+                return moment.astimezone(tz)
+
+        monkeypatch.setattr(outdated, "datetime", Clock)
+
+    return set_clock
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Real servers: processes with a database, a folder and settings of their own.
 
-The first half is for the tests, the second runs in the servers.
+What runs in them is ``tests.system.served``.
 """
 
 import json
@@ -19,24 +19,22 @@ from dataclasses import dataclass, field, replace
 from http.client import HTTPResponse
 from pathlib import Path
 
-from django.core.exceptions import ValidationError
-from django.core.files.uploadhandler import FileUploadHandler
-from django.db import connection, connections
+from django.db import connection
 from django.utils.datastructures import CaseInsensitiveMapping
 
 from tests import settings as tests_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{fd} tests.servers:wsgi()"
+GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{fd} tests.system.served:wsgi()"
 GRANIAN = "granian --port={port} --factory --interface"
 COMMANDS = {
     "gunicorn": f"{GUNICORN} --worker-class=gthread --threads=4",
     "gunicorn processes": f"{GUNICORN} --workers=4",
     "gunicorn sync": GUNICORN,
-    "uvicorn": "uvicorn --fd={fd} --lifespan=off --factory tests.servers:asgi",
-    "granian wsgi": f"{GRANIAN}=wsgi --blocking-threads=4 tests.servers:wsgi",
-    "granian asgi": f"{GRANIAN}=asgi tests.servers:asgi",
-    "runserver": "tests.servers runserver --noreload {port}",
+    "uvicorn": "uvicorn --fd={fd} --lifespan=off --factory tests.system.served:asgi",
+    "granian wsgi": f"{GRANIAN}=wsgi --blocking-threads=4 tests.system.served:wsgi",
+    "granian asgi": f"{GRANIAN}=asgi tests.system.served:asgi",
+    "runserver": "tests.system.served runserver --noreload {port}",
 }
 # A user's PATH lacks Debian's daemons.
 NGINX = shutil.which("nginx", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
@@ -94,10 +92,15 @@ class Server:
         """The id of the process that answers, or of the first of them."""
         return [*self.workers(), self.process.pid][0]
 
+    def figure(self, file, name):
+        """Return what Linux says of the worker under ``name``: see proc(5)."""
+        text = Path(f"/proc/{self.worker}/{file}").read_text()
+        return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1])
+
     def popen(self, *command):
         """Start one of Django's commands on the server's database and files."""
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.servers", *command],
+            [sys.executable, "-m", "tests.system.served", *command],
             cwd=self.folder,
             env=self.env,
             stderr=subprocess.PIPE,
@@ -210,18 +213,13 @@ class Usage:
 @contextmanager
 def metered(server):
     """Measure how far the worker's memory grows meanwhile, and what it writes."""
-
-    def figure(file, name):
-        text = Path(f"/proc/{server.worker}/{file}").read_text()
-        return int(re.search(rf"{name}:\s+(\d+)", text)[1])
-
     # From here on, the peak of its memory is a new one. See proc_pid_clear_refs(5).
     Path(f"/proc/{server.worker}/clear_refs").write_text("5")
-    resident, written = figure("status", "VmRSS"), figure("io", "wchar")
+    resident, written = server.figure("status", "VmRSS"), server.figure("io", "wchar")
     usage = Usage()
     yield usage
-    usage.memory = (figure("status", "VmHWM") - resident) * KILOBYTE
-    usage.written = figure("io", "wchar") - written
+    usage.memory = (server.figure("status", "VmHWM") - resident) * KILOBYTE
+    usage.written = server.figure("io", "wchar") - written
     print(server.kind, usage)
 
 
@@ -248,7 +246,7 @@ def running(kind, folder, *, atomic_requests=True, options=None, **settings):
             app for app in tests_settings.INSTALLED_APPS if app != "tests.host"
         ],
         "FILE_UPLOAD_HANDLERS": [
-            "tests.servers.NoTransaction",
+            "tests.system.served.NoTransaction",
             "django.core.files.uploadhandler.MemoryFileUploadHandler",
             "django.core.files.uploadhandler.TemporaryFileUploadHandler",
         ],
@@ -455,91 +453,3 @@ class Answer:
         """Status and code of an error."""
         assert self.headers["Content-Type"] == "application/problem+json", self
         return self.status, self.json()["code"]
-
-
-# In the servers:
-
-
-class NoTransaction(FileUploadHandler):
-    """Makes sure that no transaction is open while a body is read."""
-
-    def new_file(self, *args, **kwargs):
-        assert not any(connection.in_atomic_block for connection in connections.all())
-
-    def receive_data_chunk(self, raw_data, start):
-        return raw_data
-
-    def file_complete(self, file_size):
-        """Leave the file to the next handler."""
-
-
-class Replica:
-    """Reads from a database of its own."""
-
-    def db_for_read(self, model, **hints):
-        return "other"
-
-    def db_for_write(self, model, **hints):
-        return "default"
-
-
-def no_programs(file):
-    """Validate as a host would."""
-    if file.name.endswith(".exe"):
-        raise ValidationError("No programs, please.")
-
-
-def wait_while_validating(file):
-    """Take as long over slow.bin as the test lets the file "validating" stay."""
-    if file.name == "slow.bin":
-        signal = Path("validating")
-        signal.touch()
-        eventually(lambda: not signal.exists())
-
-
-def _set_up():
-    """Set Django up as the test has asked for."""
-    import django
-    from django.conf import settings
-
-    for name, value in json.loads(os.environ["TEST_SERVER_SETTINGS"]).items():
-        setattr(settings, name, value)
-    django.setup()
-
-
-def wsgi():
-    """Return the WSGI application."""
-    _set_up()
-    from django.core.handlers.wsgi import WSGIHandler
-
-    return WSGIHandler()
-
-
-def asgi():
-    """Return the ASGI application."""
-    _set_up()
-    from django.core.handlers.asgi import ASGIHandler
-
-    return ASGIHandler()
-
-
-def _change_database(verb):
-    if connection.vendor != "sqlite":  # pragma: no cover - measured on SQLite
-        with connection._nodb_cursor() as cursor:
-            cursor.execute(f"{verb} DATABASE {connection.settings_dict['NAME']}")
-
-
-def _main(command, *arguments):
-    from django.core.management import ManagementUtility
-
-    _set_up()
-    if command == "drop_database":
-        return _change_database("DROP")
-    if command == "create_database":
-        _change_database("CREATE")
-        command, arguments = "migrate", ["--verbosity=0"]
-    ManagementUtility(["manage.py", command, *arguments]).execute()
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 """Below HTTP: attachments put there by hand, a storage that interferes, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
@@ -10,6 +10,21 @@ from django.utils import timezone
 
 from session_attachments.files import storage
 from session_attachments.models import Attachment
+
+DAY = timedelta(days=1)
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+# A folder of uploads that every run clears, and one of 0.2.
+OLD = "session_attachments/2020-02-20"
+DIGEST = "session_attachments/00112233445566778899aabbccddeeff"
+DIGESTS = f"{DIGEST}/ffeeddccbbaa99887766554433221100"
+
+
+class Names(list):
+    """A ``report`` that remembers the names of what went."""
+
+    def __call__(self, gone):
+        self.append(gone.name)
 
 
 def attach(filename="spam.txt", content=b"spam\n", *, age=timedelta(0), **fields):

@@ -32,7 +32,7 @@ from tests.clients import (
     upload,
 )
 from tests.engines import ENGINES, STORED, each, expire
-from tests.test_readme import section
+from tests.system.test_readme import section
 
 pytestmark = pytest.mark.django_db
 

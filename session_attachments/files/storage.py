@@ -40,22 +40,34 @@ def save(file: File[Any]) -> str:
 
     Whatever the storage raises is passed on; what it may have written is gone then.
     """
-    storage = attachment_storage()
-    day = datetime.now(UTC).date().isoformat()
-    name = f"{FOLDER}/{day}/{secrets.token_hex(16)}"
+    storage, name = attachment_storage(), new_name()
     file.seek(0)
     path = file.temporary_file_path() if isinstance(file, TemporaryUploadedFile) else ""
     size = os.path.getsize(path) if path else 0
     try:
         name = storage.save(name, file)
-        # Django moves a temporary file, between file systems by copying, and overlooks
-        # that a full disk may have taken a part of the last block only.
-        if path and not os.path.exists(path) and storage.size(name) != size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        if path:
+            check_moved(path, storage, name, size)
     except BaseException:
         delete(name)
         raise
     return name
+
+
+def new_name() -> str:
+    """Return a name that no file has."""
+    day = datetime.now(UTC).date().isoformat()
+    return f"{FOLDER}/{day}/{secrets.token_hex(16)}"
+
+
+def check_moved(path: str, storage: Storage, name: str, size: int) -> None:
+    """Raise OSError if the file ``path`` was moved to ``name`` and is not whole there.
+
+    Django moves it between file systems by copying, and overlooks that a full disk may
+    have taken a part of the last block only.
+    """
+    if not os.path.exists(path) and storage.size(name) != size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
 
 def delete(name: str) -> Exception | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SuspiciousOperation
+from django.core.files import File
 from django.db.models.fields.files import FieldFile
 
 from ..transactions import release_connections
@@ -39,6 +40,7 @@ def is_missing(error: Exception) -> bool:
 class OpenFile:
     """A stored file, open to be read once: whole, or a part of it.
 
+    ``name``, ``storage`` and ``file`` are where it is stored, and what that has opened;
     ``label`` names the attachment in log messages. What the storage raises is passed
     on: see is_missing().
     """
@@ -46,8 +48,9 @@ class OpenFile:
     def __init__(self, file: FieldFile, size: int, label: str) -> None:
         if not file:
             raise FileNotFoundError("It has no name.")
-        self._storage = file.storage
-        self._file: Any = self._storage.open(str(file))
+        self.name = str(file)
+        self.storage = file.storage
+        self.file: Any = self.storage.open(self.name)
         self._label = label
         self._size = size
 
@@ -55,20 +58,20 @@ class OpenFile:
     def size(self) -> int:
         """The size in bytes; the one given if the file itself tells none."""
         with suppress(AttributeError, UnsupportedOperation):
-            if not s3.is_compressed(self._file):
-                return int(self._file.size)
+            if not s3.is_compressed(self.file):
+                return int(self.file.size)
         return self._size
 
     @property
     def has_ranges(self) -> bool:
         """Whether a part can be read by itself."""
-        return s3.is_object(self._file) or bool(self._file.seekable())
+        return s3.is_object(self.file) or bool(self.file.seekable())
 
     def read_part(self, part: range) -> Part:
         """Return these bytes, to be read once."""
-        file = self._file
+        file = self.file
         if s3.is_object(file) and not s3.is_compressed(file):
-            file = s3.open_part(file, self._storage, part)
+            file = s3.open_part(file, self.storage, part)
         elif len(part) == self.size and _is_local(file):
             return WholeFile(file, self.size, self._label)
         else:
@@ -77,7 +80,20 @@ class OpenFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.file.close()
+
+
+class NamedFile(File):  # type: ignore[type-arg]
+    """A stored file, open to be read and sought in, called by its attachment's name."""
+
+    def __init__(self, stored: OpenFile, name: str, mimetype: str) -> None:
+        file = stored.file
+        if s3.is_object(file) and not s3.is_compressed(file):
+            file = BufferedReader(s3.Reader(file, stored.storage), BLOCK)
+        super().__init__(file, name)
+        self.stored = stored
+        self.size = stored.size
+        self.content_type = mimetype
 
 
 def _is_local(file: Any) -> bool:
@@ -126,19 +142,15 @@ class WholeFile(Part):
     def fileno(self) -> int:
         """Return the number of the file for the operating system, if it has one."""
         release_connections()
-        return self._number()
+        return int(self._file.fileno())
 
     def close(self) -> None:
         """Close the file, and look whether it ended too early for sendfile."""
         # No file of the system's, or closed before.
         with suppress(AttributeError, OSError, ValueError):
-            if os.fstat(self._number()).st_size < self._length:
+            if os.fstat(self._file.fileno()).st_size < self._length:
                 logger.error("The file of %s became shorter, or was.", self._label)
         super().close()
-
-    def _number(self) -> int:
-        number: int = self._file.fileno()
-        return number
 
 
 class AsyncBlocks:

@@ -1,7 +1,5 @@
 """What is the same at each URL: errors, methods, the form, its token."""
 
-import errno
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -12,16 +10,11 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from ..conf import conf
-from ..exceptions import AttachmentError, InsufficientStorage, MethodNotAllowed
+from ..exceptions import AttachmentError, MethodNotAllowed, refuse_full_disk
 from .responses import FORM_ERRORS, form_error, private, problem
 from .uploads import receiving
 
 View = Callable[..., HttpResponseBase]
-
-# A full disk, a quota of the operating system, a limit of a file's size.
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-logger = logging.getLogger(__name__)
 
 
 def answer_errors(view: View) -> View:
@@ -30,16 +23,12 @@ def answer_errors(view: View) -> View:
     @wraps(view)
     def answering(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         try:
-            return view(request, **kwargs)
+            with refuse_full_disk():
+                return view(request, **kwargs)
         except AttachmentError as error:
             return problem(error)
         except FORM_ERRORS as error:
             return problem(form_error(error))
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            logger.exception("There is no space left for an upload.")
-            return problem(InsufficientStorage())
 
     return answering
 

@@ -41,6 +41,7 @@ STATUSES = {
     exceptions.LengthRequired.code: HTTPStatus.LENGTH_REQUIRED,
     exceptions.AttachmentNotFound.code: HTTPStatus.NOT_FOUND,
     exceptions.AttachmentProtected.code: HTTPStatus.CONFLICT,
+    exceptions.AttachmentsGone.code: HTTPStatus.CONFLICT,
     exceptions.InsufficientStorage.code: HTTPStatus.INSUFFICIENT_STORAGE,
     exceptions.MethodNotAllowed.code: HTTPStatus.METHOD_NOT_ALLOWED,
 }

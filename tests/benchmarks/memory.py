@@ -6,7 +6,6 @@ Both are read from Linux' /proc.
 """
 
 import hashlib
-import re
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stdout
@@ -94,12 +93,6 @@ def measure(client, megabytes):
         yield name, usage
 
 
-def counted(server, name):
-    """Return what Linux has counted of the worker's input and output, in bytes."""
-    text = Path(f"/proc/{server.worker}/io").read_text()
-    return int(re.search(rf"^{name}: (\d+)", text, re.MULTILINE)[1])
-
-
 def report(kind, megabytes):
     """Print what a server takes; return whether that is too much."""
     size = megabytes * MEGABYTE
@@ -110,9 +103,9 @@ def report(kind, megabytes):
     ):
         client = Client(server)
         warm_up(client)
-        before = counted(server, "write_bytes")
+        before = server.figure("io", "write_bytes")
         usages = dict(measure(client, megabytes))
-        to_disk = (counted(server, "write_bytes") - before) / size
+        to_disk = (server.figure("io", "write_bytes") - before) / size
     for name, usage in usages.items():
         print(f"{kind:10}{name:10}{usage.memory / MEGABYTE:5.1f} MB more memory")
     written = usages["upload"].written / size

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, NEEDS["gunicorn"]]
 def server(tmp_path_factory):
     """Run a server that reads from another database than it writes to."""
     folder = tmp_path_factory.mktemp("replica")
-    routers = ["tests.servers.Replica"]
+    routers = ["tests.system.served.Replica"]
     with running("gunicorn", folder, DATABASE_ROUTERS=routers) as server:
         yield server
 

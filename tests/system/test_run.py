@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parent / "run"
+RUN = Path(__file__).parents[1] / "run"
 OUTCOMES = """
 import pytest
 

@@ -31,7 +31,7 @@ LIMITS = {
     "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE": 1.25,
     "SESSION_ATTACHMENTS_MAX_FILE_SIZE": 1,
     "SESSION_ATTACHMENTS_MAX_SESSION_SIZE": 1.75,
-    "SESSION_ATTACHMENTS_VALIDATORS": ["tests.servers.no_programs"],
+    "SESSION_ATTACHMENTS_VALIDATORS": ["tests.system.served.no_programs"],
 }
 NEW = part(b"new")
 

@@ -62,7 +62,7 @@ def server(request, first, engine, middleware, saving):
         **middleware,
         **saving,
         "FILE_UPLOAD_MAX_MEMORY_SIZE": 100_000,
-        "SESSION_ATTACHMENTS_VALIDATORS": ["tests.servers.wait_while_validating"],
+        "SESSION_ATTACHMENTS_VALIDATORS": ["tests.system.served.wait_while_validating"],
     }
     with another(first, request.param, **settings) as server:
         yield server

@@ -11,7 +11,7 @@ from django.utils.http import http_date
 
 from tests.clients import MULTIPART, NEEDS, URL, form, needs_nginx, part
 from tests.servers import Client, another, behind_nginx, running
-from tests.test_readme import code_blocks, run_code, section
+from tests.system.test_readme import code_blocks, run_code, section
 
 pytestmark = [
     pytest.mark.server,

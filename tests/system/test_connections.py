@@ -11,7 +11,7 @@ from django.test import AsyncClient
 
 from tests.clients import MULTIPART, NEEDS, URL, form, part, upload
 from tests.servers import Answer, Client, another, eventually, running
-from tests.test_servers import needs_granian
+from tests.system.test_servers import needs_granian
 
 # More than the buffers of the two ends hold.
 LARGE = os.urandom(16_000_000)

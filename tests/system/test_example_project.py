@@ -21,7 +21,7 @@ import pytest
 from tests.browsers import browser, needs_chromium
 from tests.clients import MULTIPART, form, part
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "example_project"
 MANAGE = [sys.executable, "-X", "dev", "-W", "error", PROJECT / "manage.py"]
 

@@ -44,7 +44,7 @@ from tests.servers import Client as Socket
 from tests.servers import another, eventually, going_on, running
 from tests.settings import INSTALLED_APPS
 from tests.storages import at_once, attach
-from tests.test_readme import code_blocks, run_code
+from tests.system.test_readme import code_blocks, run_code
 
 pytestmark = [
     pytest.mark.server,
@@ -78,7 +78,7 @@ class S3(ThreadingHTTPServer):
     def storages(self, **options):
         """Return the setting STORAGES for attachments in this S3."""
         options = {"endpoint_url": url(self.server_address), **options}
-        entry = {"BACKEND": "tests.test_s3.storage", "OPTIONS": options}
+        entry = {"BACKEND": "tests.system.test_s3.storage", "OPTIONS": options}
         return {**live_settings.STORAGES, "session_attachments": entry}
 
     def stored(self, bucket=BUCKET):

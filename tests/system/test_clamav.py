@@ -25,7 +25,7 @@ from django.core.files.base import ContentFile
 
 from session_attachments.conf import conf
 from tests.clients import names, problem, shelf, upload
-from tests.test_readme import code_blocks, run_code, section
+from tests.system.test_readme import code_blocks, run_code, section
 
 # A user's PATH lacks Debian's daemons.
 CLAMD = shutil.which("clamd", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))

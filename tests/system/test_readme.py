@@ -31,7 +31,7 @@ from tests.host.models import Letter
 from tests.host.views import login
 from tests.storages import attach
 
-README = (Path(__file__).parent.parent / "README.rst").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.rst").read_text(encoding="utf-8")
 
 
 def section(title):
