@@ -8,6 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
+import django
 from django.conf import global_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -96,15 +97,24 @@ STORAGES = global_settings.STORAGES | {
     "session_attachments": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": VAR / "attachments"},
-    }
+    },
 }
 
 SESSION_ATTACHMENTS_MAX_FILE_SIZE = 10
 SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 100
 
-# E-mails are written into this folder.
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = VAR / "mail"
+# E-mails are written into this folder; a site of yours sends them.
+SILENCED_SYSTEM_CHECKS = ["mail.E001"]
+if django.VERSION >= (6, 1):
+    MAILERS = {
+        "default": {
+            "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "OPTIONS": {"file_path": VAR / "mail"},
+        }
+    }
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = VAR / "mail"
 DEFAULT_FROM_EMAIL = "visitor@example.org"
 
 STATIC_URL = "static/"

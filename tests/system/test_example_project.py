@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from email import message_from_bytes, policy
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
@@ -20,6 +20,7 @@ import pytest
 
 from tests.browsers import browser, needs_chromium
 from tests.clients import MULTIPART, form, part
+from tests.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "example_project"
@@ -147,31 +148,13 @@ def visitor(site):
     return Visitor(site)
 
 
-class Page(HTMLParser):
-    """What a visitor sees of a page."""
+class Answer:
+    """A response as ``Page`` reads it."""
 
     def __init__(self, response):
-        super().__init__()
-        self.url = response.url
-        self.elements = []
-        self.text = ""
-        self.feed(response.read().decode())
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append({"tag": tag, **dict(attrs)})
-
-    def handle_data(self, data):
-        self.text += data
-
-    def find(self, **wanted):
-        """Return the elements with these attributes."""
-        return [e for e in self.elements if wanted.items() <= e.items()]
-
-    def attachments(self):
-        """Return the names that can be deleted and what their links lead to."""
-        names = [button["value"] for button in self.find(tag="button", name="remove")]
-        links = [e["href"] for e in self.find(tag="a") if "/attachments/" in e["href"]]
-        return dict(zip(names, links, strict=True))
+        self.content = response.read()
+        self.status_code = response.status
+        self.path = urlsplit(response.url).path
 
 
 class Visitor:
@@ -188,28 +171,16 @@ class Visitor:
     def see(self, path="/", body=None):
         """Return the page that ``path``, or the form ``body`` sent there, leads to."""
         with self.open(path, body) as response:
-            return Page(response)
+            return Page(Answer(response))
 
-    def submit(self, page, *parts):
-        """Send a form of ``page``, and return the page that it leads to."""
-        token = page.find(name="csrfmiddlewaretoken")[0]["value"]
-        url = urlsplit(page.url)
-        fields = [field("csrfmiddlewaretoken", token), *parts]
-        return self.see(f"{url.path}?{url.query}", form(*fields))
+    def submit(self, page, fill=(), files=(), tick=()):
+        """Fill a page's form in, send it, and return the page that it leads to."""
+        body = form(*page.body(dict(fill), {"attachments": files}, tick))
+        return self.see(page.response.path, body)
 
     def read(self, path):
         with self.open(path) as response:
             return response.read()
-
-
-def field(name, value=""):
-    """Return a part of a form that is no file."""
-    return part(value.encode(), name=None, field=name)
-
-
-def file(name, content=b"spam\n"):
-    """Return a part of a form that is a file chosen in the page."""
-    return part(content, name=name.replace('"', r"\""), field="files")
 
 
 def stored(var):
@@ -317,115 +288,170 @@ class TestToken:
     def test_post_without_a_token_is_refused_and_stores_nothing(self, visitor, var):
         before = stored(var)
 
-        for path in ["/?bundle=foo", "/attachments/foo/"]:
+        for path in ["/", "/attachments/foo/"]:
             with pytest.raises(HTTPError, match="403") as error:
-                visitor.open(path, form(file("spam.txt")))
+                visitor.open(path, form(part(b"spam\n", "spam.txt")))
             error.value.close()
 
         assert visitor.read("/attachments/foo/") == b"[]\r\n"
         assert stored(var) == before
 
 
+LETTER = {"to": "you@example.org", "subject": "Spam", "body": "Eggs,\n\nand spam."}
+SPAM, EGG = ("spam.txt", b"spam\n"), ("egg.txt", b"egg\n")
+
+
+def listed(page):
+    """Return the addresses of the files that ``page`` links to, by their names."""
+    return {
+        name: link
+        for link, name in page.links.items()
+        if link.startswith(("/attachments/", "/enclosures/"))
+    }
+
+
+def tick(page, name):
+    """Return the value of the box that removes ``name``."""
+    return page.find("input", **{"aria-label": f"Remove {name}"})["value"]
+
+
+def mails(var):
+    """Return the e-mails that were sent, in their order."""
+    return [
+        message_from_bytes(text, policy=policy.default)
+        for path in sorted((var / "mail").glob("*"))
+        for text in path.read_bytes().split(b"\n" + b"-" * 79 + b"\n")[:-1]
+    ]
+
+
 @pytest.mark.server
-class TestPage:
-    def test_opens_a_new_bundle_whose_id_is_in_the_url(self, visitor):
-        first, second = visitor.see(), visitor.see()
-
-        assert re.search(r"/\?bundle=\w+$", first.url)
-        assert first.url != second.url
-        assert "This bundle is empty." in first.text
-
-    def test_uploads_lists_and_deletes(self, visitor, var):
+class TestLetter:
+    def test_files_survive_an_error_and_are_sent(self, visitor, var):
         before = stored(var)
-
-        page = visitor.submit(
-            visitor.see("/?bundle=draft"), file("spam.txt"), file("egg.txt", b"egg\n")
-        )
-        assert "Uploaded: egg.txt, spam.txt" in page.text
-        assert "text/plain, 5\xa0bytes" in page.text
-        assert page.find(role="status")
-        assert not page.find(role="alert")
-        links = page.attachments()
-        assert list(links) == ["egg.txt", "spam.txt"]
-        assert visitor.read(links["spam.txt"]) == b"spam\n"
-
-        page = visitor.submit(page, field("remove", "spam.txt"))
-        assert "Deleted: spam.txt" in page.text
-        assert list(page.attachments()) == ["egg.txt"]
-
-        page = visitor.submit(page, field("remove", "spam.txt"))
-        assert "Already gone: spam.txt" in page.text
-
-        page = visitor.submit(page, field("clear"))
-        assert "Deleted attachments: 1" in page.text
-        assert page.attachments() == {}
-        assert stored(var) == before
-
-    def test_two_bundles_are_two_drafts(self, visitor):
-        one = visitor.submit(visitor.see(), file("spam.txt", b"one"))
-        two = visitor.submit(visitor.see(), file("spam.txt", b"two"))
-
-        assert visitor.read(one.attachments()["spam.txt"]) == b"one"
-        assert visitor.read(two.attachments()["spam.txt"]) == b"two"
-
-    def test_hostile_names_are_only_names(self, visitor):
-        uploads = [file(name, name.encode()) for name in HOSTILE]
-
-        page = visitor.submit(visitor.see(), *uploads)
-
-        assert list(page.attachments()) == sorted(HOSTILE)
-        assert not page.find(tag="img")
-        assert not page.find(onfocus="alert(1).txt")
-        for name, link in page.attachments().items():
-            assert visitor.read(link) == name.encode()
-            page = visitor.submit(page, field("remove", name))
-            assert f"Deleted: {name}" in page.text
-        assert page.attachments() == {}
-
-    def test_too_large_a_file_is_refused_with_a_sentence(self, visitor, var):
         page = visitor.see()
-        assert "Up to 10 MB each." in page.text
-        before = stored(var)
+        assert "Files stay with the letter" in page.text
 
-        large = file("large.bin", bytes(10 * 1024 * 1024 + 1))
-        page = visitor.submit(page, file("spam.txt"), large)
+        page = visitor.submit(page, LETTER | {"subject": ""}, [SPAM, EGG])
+        assert page.errors == ["This field is required."]
+        assert list(listed(page)) == ["egg.txt", "spam.txt"]
+        assert visitor.read(listed(page)["spam.txt"]) == b"spam\n"
+        assert page.value("body") == LETTER["body"]
+        assert len(stored(var) - before) == 2
 
-        assert "The file “large.bin” is larger than 10.0\xa0MB." in page.text
-        assert page.find(role="alert")
-        assert not page.find(role="status")
-        assert page.attachments() == {}
+        page = visitor.submit(page, {"subject": "Spam"})
+        assert page.response.path.startswith("/letters/")
+        assert "Sent to you@example.org" in page.text
+        assert "and spam." in page.text
+        assert {name: visitor.read(link) for name, link in listed(page).items()} == {
+            "egg.txt": b"egg\n",
+            "spam.txt": b"spam\n",
+        }
         assert stored(var) == before
+        mail = mails(var)[-1]
+        assert (mail["To"], mail["Subject"]) == ("you@example.org", "Spam")
+        assert [
+            (file.get_filename(), file.get_content())
+            for file in mail.iter_attachments()
+        ] == [EGG, SPAM]
 
-    def test_form_without_a_file_is_refused_with_a_sentence(self, visitor):
-        page = visitor.submit(visitor.see())
+    def test_letter_needs_no_files(self, visitor, var):
+        page = visitor.submit(visitor.see(), LETTER)
 
-        assert "The form contains no file." in page.text
+        assert "Sent to" in page.text
+        assert listed(page) == {}
+        assert not [*mails(var)[-1].iter_attachments()]
 
-    def test_impossible_bundle_is_empty_and_takes_nothing(self, visitor):
-        page = visitor.submit(visitor.see("/?bundle=%3Cb%3E%2F"), file("spam.txt"))
+    def test_file_is_removed(self, visitor):
+        page = visitor.submit(visitor.see(), files=[SPAM, EGG])
 
-        assert "A bundle id has 1 to 256 characters, no slashes" in page.text
-        assert "Attachments in <b>/" in page.text
-        assert not page.find(tag="b")
-        assert page.attachments() == {}
+        page = visitor.submit(page, tick=[tick(page, "spam.txt")])
+
+        assert list(listed(page)) == ["egg.txt"]
+
+    def test_two_tabs_are_two_letters(self, visitor):
+        one, two = visitor.see(), visitor.see()
+        one = visitor.submit(one, files=[("spam.txt", b"one")])
+        two = visitor.submit(two, files=[("spam.txt", b"two")])
+
+        assert visitor.read(listed(one)["spam.txt"]) == b"one"
+        assert visitor.read(listed(two)["spam.txt"]) == b"two"
+
+        sent = visitor.submit(one, LETTER)
+        assert visitor.read(listed(sent)["spam.txt"]) == b"one"
+        assert visitor.read(listed(two)["spam.txt"]) == b"two"
+
+    def test_page_that_lists_files_is_sent_once(self, visitor, var):
+        page = visitor.submit(visitor.see(), files=[SPAM])
+        visitor.submit(page, LETTER)
+        sent = len(mails(var))
+
+        # The button "back", and once more.
+        page = visitor.submit(page, LETTER)
+
+        (error,) = page.errors
+        assert "have been sent or removed meanwhile" in error
+        assert listed(page) == {}
+        assert len(mails(var)) == sent
+
+    def test_hostile_names_are_only_names(self, visitor, var):
+        uploads = [(name, name.encode()) for name in HOSTILE]
+
+        page = visitor.submit(visitor.see(), files=uploads)
+
+        for path in ["/", "/letters/"]:
+            assert page.response.path.startswith(path)
+            assert sorted(listed(page)) == sorted(HOSTILE)
+            assert not [tag for tag, _ in page.tags if tag == "img"]
+            assert not [a for _, a in page.tags if "onfocus" in a]
+            for name, link in listed(page).items():
+                assert visitor.read(link) == name.encode()
+            page = visitor.submit(page, LETTER) if path == "/" else page
+        names = [file.get_filename() for file in mails(var)[-1].iter_attachments()]
+        assert sorted(names) == sorted(HOSTILE)
+
+    def test_too_large_a_file_is_refused_and_the_others_stay(self, visitor):
+        page = visitor.see()
+        assert "up to 10.0\xa0MB" in page.text
+
+        large = ("large.bin", bytes(10 * 1024 * 1024 + 1))
+        page = visitor.submit(page, LETTER, [SPAM, large])
+
+        assert page.errors == ["The file “large.bin” is larger than 10.0\xa0MB."]
+        assert list(listed(page)) == ["spam.txt"]
+
+    def test_nobody_else_sees_a_letter(self, site, visitor):
+        page = visitor.submit(visitor.see(), LETTER, [SPAM])
+        stranger = Visitor(site)
+        stranger.submit(stranger.see(), LETTER)
+
+        for path in [page.response.path, *listed(page).values()]:
+            with pytest.raises(HTTPError, match="404") as error:
+                stranger.open(path)
+            error.value.close()
+
+    def test_who_has_left_sees_nothing(self, visitor):
+        page = visitor.submit(visitor.see(), files=[SPAM])
+        sent = visitor.submit(visitor.see(), LETTER)
+        token = page.inputs[0]["value"].encode()
+
+        left = visitor.see("/leave/", form(part(token, None, "csrfmiddlewaretoken")))
+
+        assert left.response.path == "/"
+        for path in [sent.response.path, listed(page)["spam.txt"]]:
+            with pytest.raises(HTTPError, match="404") as error:
+                visitor.open(path)
+            error.value.close()
 
     def test_controls_have_labels(self, visitor):
-        page = visitor.submit(visitor.see(), file('".txt'))
+        page = visitor.submit(visitor.see(), files=[('".txt', b"")])
 
-        labelled = {label["for"] for label in page.find(tag="label")}
-        inputs = [e for e in page.find(tag="input") if e.get("type") != "hidden"]
-        assert {e["id"] for e in inputs} == labelled == {"files", "bundle"}
-        assert page.find(tag="html", lang="en")
-        assert page.find(name="remove", **{"aria-label": 'Delete ".txt'})
-
-
-async def wait_for_status(page, text):
-    """Wait for the page that says so, and for all of it."""
-    await page.get_by_role("status").filter(has_text=text).wait_for()
-    await page.wait_for_load_state()
+        labelled = {a["for"] for tag, a in page.tags if tag == "label" and "for" in a}
+        assert labelled == {"id_to", "id_subject", "id_body"}
+        assert page.find("html", lang="en")
+        assert tick(page, '".txt')
 
 
-async def upload_download_and_delete(page, site):
+async def write_and_send(page, site):
     """Do that in the browser's ``page``."""
     names = ["spam.txt", "«100% #1».txt"]
     files = [
@@ -433,11 +459,13 @@ async def upload_download_and_delete(page, site):
         for name in names
     ]
     links = page.get_by_role("listitem").get_by_role("link")
+    send = page.get_by_role("button", name="Send")
 
     await page.goto(site)
-    await page.get_by_label("Files", exact=True).set_input_files(files)
-    await page.get_by_role("button", name="Upload").click()
-    await wait_for_status(page, f"Uploaded: {names[0]}, {names[1]}")
+    await page.get_by_label("To").fill("you@example.org")
+    await page.get_by_label("Add files").set_input_files(files)
+    await send.click()
+    await page.get_by_text("This field is required.").wait_for()
     assert await links.all_inner_texts() == names
 
     async with page.expect_download() as downloading:
@@ -446,9 +474,16 @@ async def upload_download_and_delete(page, site):
     assert download.suggested_filename == names[1]
     assert (await download.path()).read_bytes() == names[1].encode()
 
-    await page.get_by_role("button", name=f"Delete {names[1]}").click()
-    await wait_for_status(page, f"Deleted: {names[1]}")
-    assert await links.all_inner_texts() == names[:1]
+    await page.get_by_label(f"Remove {names[0]}").check()
+    await page.get_by_label("Subject").fill("Spam")
+    await send.click()
+    await page.get_by_text("Sent to you@example.org").wait_for()
+    assert await links.all_inner_texts() == names[1:]
+
+    # A new page, however one comes to it.
+    await page.get_by_role("link", name="Write a letter").click()
+    await page.get_by_label("Subject").wait_for()
+    assert await links.all_inner_texts() == []
 
 
 @pytest.mark.server
@@ -456,11 +491,11 @@ async def upload_download_and_delete(page, site):
 @needs_chromium
 class TestBrowser:
     @pytest.mark.parametrize("scripts", [False, True])
-    def test_uploads_downloads_and_deletes(self, site, scripts):
+    def test_writes_and_sends(self, site, scripts):
         async def use_browser():
             async with browser() as chromium:
                 page = await chromium.new_page(java_script_enabled=scripts)
-                await upload_download_and_delete(page, site)
+                await write_and_send(page, site)
 
         asyncio.run(use_browser())
 
