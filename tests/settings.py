@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import django
+
 env = os.environ.get
 
 # How often loops are gone through: `tox -e soak` goes on for longer.
@@ -99,3 +101,6 @@ if env("TEST_DATABASE") == "mariadb":  # pragma: no cover - measured on SQLite
     import pymysql
 
     pymysql.install_as_MySQLdb()
+
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

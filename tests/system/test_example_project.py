@@ -319,7 +319,7 @@ def mails(var):
     """Return the e-mails that were sent, in their order."""
     return [
         message_from_bytes(text, policy=policy.default)
-        for path in sorted((var / "mail").glob("*"))
+        for path in sorted((var / "mail").glob("*"), key=lambda p: p.stat().st_mtime_ns)
         for text in path.read_bytes().split(b"\n" + b"-" * 79 + b"\n")[:-1]
     ]
 
