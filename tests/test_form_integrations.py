@@ -129,9 +129,8 @@ class LetterAdmin(admin.ModelAdmin):
 
     def save_formset(self, request, form, formset, change):
         super().save_formset(request, form, formset, change)
-        for row in formset:
-            if row.cleaned_data:
-                row.cleaned_data["attachments"].clear()
+        for row in filter(None, (form.cleaned_data for form in formset)):
+            row["attachments"].clear()
 
 
 site = admin.AdminSite(name="letters")
@@ -259,6 +258,19 @@ class TestWizard:
         page = self.first(client, **{"letter-attachments-bundle": ""})
 
         assert page.post(client, {"name-name": "Ann"}).text == "sent: ['one.txt']"
+
+    def test_nothing_is_sent_without_what_a_step_left(self, client):
+        page = self.first(client, **{"letter-body": ""})
+        files = {"letter-attachments": [TWO]}
+        page = page.post(
+            client, {"letter-body": "x"}, files, keys(page, "letter-attachments")
+        )
+        assert Attachment.objects.get().filename == "two.txt"
+        Attachment.objects.all().delete()
+
+        page = page.post(client, {"name-name": "Ann"})
+
+        assert "meanwhile" in page.errors[0]
 
     def test_nothing_is_sent_without_its_files(self, client):
         page = self.first(client)
