@@ -1,5 +1,6 @@
 """The form's field in what projects build forms with."""
 
+import asyncio
 import re
 
 import pytest
@@ -17,6 +18,7 @@ from formtools.wizard.views import SessionWizardView
 
 from session_attachments.forms import AttachmentsField, AttachmentsFormMixin
 from session_attachments.models import Attachment
+from tests.browsers import browser, needs_chromium
 from tests.clients import upload
 from tests.host.models import Enclosure, Letter
 from tests.storages import attach
@@ -136,11 +138,13 @@ class LetterAdmin(admin.ModelAdmin):
 site = admin.AdminSite(name="letters")
 site.register(Letter, LetterAdmin)
 
+BUTTON = "{% csrf_token %}{{ form.as_div }}<button>Send</button>"
 CRISPY = "{% load crispy_forms_tags %}"
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),
     path("letter/", page),
+    path("button/", page, {"template": BUTTON}),
     path("narrow/", page, {"form_class": NarrowForm}),
     path("rows/", rows),
     path("user/", UserView.as_view()),
@@ -503,3 +507,60 @@ class TestCrispyForms:
             r'</session-attachments>\s*<div id="\w+_error" class="invalid-feedback">',
             page.html,
         )
+
+
+def file(name, content):
+    """Return what the browser takes for a file that was chosen."""
+    return {"name": name, "mimeType": "text/plain", "buffer": content}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.django_db(transaction=True)
+class TestBrowser:
+    def use(self, work, **options):
+        """Return what ``work`` returns for a new page of a browser."""
+
+        async def use_browser():
+            async with browser() as chromium:
+                return await work(await chromium.new_page(**options))
+
+        return asyncio.run(use_browser())
+
+    def test_files_survive_without_javascript(self, live_server):
+        async def work(page):
+            await page.goto(f"{live_server.url}/button/")
+            await page.set_input_files("[type=file]", [file(*ONE), file(*TWO)])
+            await page.fill("textarea", " ")
+            await page.click("button")
+            names = await page.locator("session-attachments a").all_inner_texts()
+            assert await page.inner_text(".errorlist") == "This field is required."
+            await page.check("text=Remove >> nth=0")
+            await page.fill("textarea", "Dear Sir")
+            await page.click("button")
+            return names, await page.inner_text("body")
+
+        names, text = self.use(work, java_script_enabled=False)
+
+        assert names == ["one.txt", "two.txt"]
+        assert text == "sent: ['two.txt']"
+
+    def test_add_another_of_the_admin(self, live_server):
+        User.objects.create_superuser("admin", password="admin")
+
+        async def work(page):
+            await page.goto(f"{live_server.url}/admin/login/?next={TestAdmin.URL}")
+            await page.fill("#id_username", "admin")
+            await page.fill("#id_password", "admin")
+            await page.click("input[type=submit]")
+            await page.click("text=Add another Enclosure")
+            row = "#id_enclosures-1-attachments"
+            await page.set_input_files(row, [file(*TWO)])
+            await page.click("input[name=_save]")
+            assert await page.inner_text("#id_attachments_error") == (
+                "This field is required."
+            )
+            return await page.inner_text("#enclosures-1 session-attachments")
+
+        assert "two.txt" in self.use(work)
