@@ -79,14 +79,12 @@ class AttachmentsBoundField(forms.BoundField):
             return attachments
         removed = sum(self._remove(attachment) for attachment in attachments)
         expected = (posted.seen or 0) - len(posted.ticked)
-        is_gone = len(attachments) - removed < expected
-        if is_gone:
+        if len(attachments) - removed < expected:
             self._refuse(AttachmentsGone())
         stored = sum(self._store(file) for file in posted.files)
         if removed or stored:
             attachments = self.attachments()
-        if not is_gone:
-            self._remember(len(attachments))
+        self._remember(len(attachments))
         return attachments
 
     def _remove(self, attachment: Attachment) -> bool:

@@ -1,5 +1,6 @@
 """The form's field in what projects build forms with."""
 
+import asyncio
 import re
 
 import pytest
@@ -17,6 +18,7 @@ from formtools.wizard.views import SessionWizardView
 
 from session_attachments.forms import AttachmentsField, AttachmentsFormMixin
 from session_attachments.models import Attachment
+from tests.browsers import browser, needs_chromium
 from tests.clients import upload
 from tests.host.models import Enclosure, Letter
 from tests.storages import attach
@@ -129,19 +131,20 @@ class LetterAdmin(admin.ModelAdmin):
 
     def save_formset(self, request, form, formset, change):
         super().save_formset(request, form, formset, change)
-        for row in formset:
-            if row.cleaned_data:
-                row.cleaned_data["attachments"].clear()
+        for row in filter(None, (form.cleaned_data for form in formset)):
+            row["attachments"].clear()
 
 
 site = admin.AdminSite(name="letters")
 site.register(Letter, LetterAdmin)
 
+BUTTON = "{% csrf_token %}{{ form.as_div }}<button>Send</button>"
 CRISPY = "{% load crispy_forms_tags %}"
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),
     path("letter/", page),
+    path("button/", page, {"template": BUTTON}),
     path("narrow/", page, {"form_class": NarrowForm}),
     path("rows/", rows),
     path("user/", UserView.as_view()),
@@ -259,6 +262,19 @@ class TestWizard:
         page = self.first(client, **{"letter-attachments-bundle": ""})
 
         assert page.post(client, {"name-name": "Ann"}).text == "sent: ['one.txt']"
+
+    def test_nothing_is_sent_without_what_a_step_left(self, client):
+        page = self.first(client, **{"letter-body": ""})
+        files = {"letter-attachments": [TWO]}
+        page = page.post(
+            client, {"letter-body": "x"}, files, keys(page, "letter-attachments")
+        )
+        assert Attachment.objects.get().filename == "two.txt"
+        Attachment.objects.all().delete()
+
+        page = page.post(client, {"name-name": "Ann"})
+
+        assert "meanwhile" in page.errors[0]
 
     def test_nothing_is_sent_without_its_files(self, client):
         page = self.first(client)
@@ -491,3 +507,60 @@ class TestCrispyForms:
             r'</session-attachments>\s*<div id="\w+_error" class="invalid-feedback">',
             page.html,
         )
+
+
+def file(name, content):
+    """Return what the browser takes for a file that was chosen."""
+    return {"name": name, "mimeType": "text/plain", "buffer": content}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.django_db(transaction=True)
+class TestBrowser:
+    def use(self, work, **options):
+        """Return what ``work`` returns for a new page of a browser."""
+
+        async def use_browser():
+            async with browser() as chromium:
+                return await work(await chromium.new_page(**options))
+
+        return asyncio.run(use_browser())
+
+    def test_files_survive_without_javascript(self, live_server):
+        async def work(page):
+            await page.goto(f"{live_server.url}/button/")
+            await page.set_input_files("[type=file]", [file(*ONE), file(*TWO)])
+            await page.fill("textarea", " ")
+            await page.click("button")
+            names = await page.locator("session-attachments a").all_inner_texts()
+            assert await page.inner_text(".errorlist") == "This field is required."
+            await page.check("text=Remove >> nth=0")
+            await page.fill("textarea", "Dear Sir")
+            await page.click("button")
+            return names, await page.inner_text("body")
+
+        names, text = self.use(work, java_script_enabled=False)
+
+        assert names == ["one.txt", "two.txt"]
+        assert text == "sent: ['two.txt']"
+
+    def test_add_another_of_the_admin(self, live_server):
+        User.objects.create_superuser("admin", password="admin")
+
+        async def work(page):
+            await page.goto(f"{live_server.url}/admin/login/?next={TestAdmin.URL}")
+            await page.fill("#id_username", "admin")
+            await page.fill("#id_password", "admin")
+            await page.click("input[type=submit]")
+            await page.click("text=Add another Enclosure")
+            row = "#id_enclosures-1-attachments"
+            await page.set_input_files(row, [file(*TWO)])
+            await page.click("input[name=_save]")
+            assert await page.inner_text("#id_attachments_error") == (
+                "This field is required."
+            )
+            return await page.inner_text("#enclosures-1 session-attachments")
+
+        assert "two.txt" in self.use(work)

@@ -167,6 +167,15 @@ class TestPromise:
         assert listed(page) == ["3.txt", "two.txt"]
         assert page.post(client, {"body": "x"}).text == "sent: ['3.txt', 'two.txt']"
 
+    def test_what_is_ticked_replaces_nothing_that_vanished(self, client):
+        page = failed(client, ONE, TWO)
+        client.delete(next(iter(page.links)))
+
+        page = page.post(client, {"body": "x"}, tick=keys(page)[1:])
+
+        assert "meanwhile" in page.errors[0]
+        assert listed(page) == []
+
     def test_more_than_was_seen_is_fine(self, client):
         page = failed(client, ONE)
         upload(
@@ -613,6 +622,28 @@ class TestLimits:
         page.post(client, {}, {"attachments": [("one.txt", b"x" * 2000)]})
 
         assert Attachment.objects.get().size == 2
+
+    def test_limit_itself_and_another_case_of_the_name_fit(self, client):
+        files = [("A.TxT", b"x" * 1048), ("b.txt", b"b")]
+
+        page = get(client, "/narrow/").post(
+            client, {"body": "x"}, {"attachments": files}
+        )
+
+        assert page.text == "sent: ['A.TxT', 'b.txt']"
+
+    def test_validators_get_the_bundle(self):
+        def refuse(bundle):
+            raise ValidationError(f"{len(bundle)} {bundle.bundle_id}")
+
+        class Form(AttachmentsFormMixin, forms.Form):
+            attachments = AttachmentsField(required=False, validators=[refuse])
+
+        data = {"attachments-bundle": "b", "attachments-seen": "0"}
+
+        form = Form(data, session=SessionStore())
+
+        assert form.errors["attachments"] == ["0 b"]
 
     def test_whole_bundle_is_checked(self, client):
         page = get(client, "/narrow/")
