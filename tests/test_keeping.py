@@ -1188,7 +1188,7 @@ class TestName:
             ("a" * 255, "a" * 84, ""),
             ("a" * 251 + ".pdf", "a" * 80, ".pdf"),
             ("1." + "b" * 253, "1." + "b" * 82, ""),
-            ("Dr. " + "No. " * 62 + ".pdf", "Dr._No._No.", ".pdf"),
+            ("Dr. " + "No. " * 61 + ".pdf", "Dr._No._No.", ".pdf"),
         ],
     )
     def test_field_that_is_too_short(self, name, start, end):
