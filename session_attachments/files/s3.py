@@ -51,14 +51,17 @@ def is_refused(error: Exception) -> bool:
     }
 
 
-def open_part(file: Any, storage: Any, part: range) -> Any:
-    """Ask S3 for this part of an object; return what reads it from the connection."""
+def open_part(file: Any, storage: Any, part: range, size: int) -> Any:
+    """Ask S3 for this part of an object; return what reads it from the connection.
+
+    boto3 forgets the ``size`` of the whole with each request.
+    """
     parameters = {
         name: value
         for name, value in storage.get_object_parameters(file.name).items()
         if name in READ_PARAMETERS
     }
-    if len(part) < file.size:
+    if len(part) < size:
         parameters["Range"] = f"bytes={part.start}-{part.stop - 1}"
     return file.obj.get(**parameters)["Body"]
 
@@ -68,6 +71,7 @@ class Reader(RawIOBase):
 
     def __init__(self, file: Any, storage: Any) -> None:
         self._file, self._storage = file, storage
+        self._size = file.size
         self._body: Any = None
         self._position = 0
 
@@ -81,7 +85,7 @@ class Reader(RawIOBase):
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         """Go there, and ask S3 from there on when it is read."""
-        position = (0, self._position, self._file.size)[whence] + offset
+        position = (0, self._position, self._size)[whence] + offset
         if position != self._position:
             self._hang_up()
             self._position = position
@@ -89,9 +93,9 @@ class Reader(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read what fits into ``buffer``; return how many bytes."""
-        left = range(self._position, self._file.size)
+        left = range(self._position, self._size)
         if self._body is None and left:
-            self._body = open_part(self._file, self._storage, left)
+            self._body = open_part(self._file, self._storage, left, self._size)
         block = self._body.read(len(buffer)) if left else b""
         buffer[: len(block)] = block
         self._position += len(block)

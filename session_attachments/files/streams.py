@@ -71,7 +71,7 @@ class OpenFile:
         """Return these bytes, to be read once."""
         file = self.file
         if s3.is_object(file) and not s3.is_compressed(file):
-            file = s3.open_part(file, self.storage, part)
+            file = s3.open_part(file, self.storage, part, self.size)
         elif len(part) == self.size and _is_local(file):
             return WholeFile(file, self.size, self._label)
         else:

@@ -1,16 +1,20 @@
 """What is done inside a project, below HTTP, by a process of its own.
 
-Its commands are ``prepare``, ``fill NUMBER`` and ``count``.
+Its commands are ``prepare``, ``fill NUMBER``, ``count`` and ``keep NUMBER``.
 """
 
 import json
+import shutil
 import sys
+import time
+from contextlib import suppress
 from datetime import timedelta
 
 import django
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
+from django.db import models
 from django.utils import timezone
 
 SESSIONS = 8
@@ -103,8 +107,55 @@ def count():
     return costs
 
 
+def keep(number):
+    """Return in how many seconds so many files of 1 MB come into a FileField.
+
+    In the app from a bundle, by take() and keep(); else from temporary files, as Django
+    gets them from a form, by save().
+    """
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.core.files.uploadedfile import TemporaryUploadedFile
+
+    from tests.benchmarks.client import BLOCK
+
+    class Enclosure(models.Model):
+        file = models.FileField(upload_to="kept")
+
+        class Meta:
+            app_label = "inside"
+
+    files = []
+    for n in range(int(number)):
+        file = TemporaryUploadedFile(f"{n}.bin", None, len(BLOCK), None)
+        file.write(BLOCK)
+        file.flush()
+        files.append(file)
+    if settings.PROJECT == "app":
+        from session_attachments.bundles import Bundle
+
+        bundle = Bundle(SessionStore(), "kept")
+        bundle.add(*files)
+        start = time.perf_counter()
+        with bundle.take() as attachments:
+            for attachment in attachments:
+                attachment.keep(Enclosure().file)
+    else:
+        start = time.perf_counter()
+        for file in files:
+            Enclosure().file.save(file.name, file, save=False)
+    took = time.perf_counter() - start
+    kept = settings.MEDIA_ROOT / "kept"
+    assert {path.stat().st_size for path in kept.iterdir()} == {len(BLOCK)}
+    shutil.rmtree(kept)
+    for file in files:
+        # It has been moved.
+        with suppress(FileNotFoundError):
+            file.close()
+    return took
+
+
 if __name__ == "__main__":
     django.setup()
     command, *arguments = sys.argv[1:]
-    commands = {"prepare": prepare, "fill": fill, "count": count}
+    commands = {"prepare": prepare, "fill": fill, "count": count, "keep": keep}
     print(json.dumps(commands[command](*arguments)))

@@ -365,6 +365,22 @@ def delete(bench):
     yield compared(f"delete a bundle of {number:,}", 1.1, race)
 
 
+@row
+def keep(bench):
+    number = 100 // bench.scale
+    took = {
+        project.name: [project.inside("keep", str(number)) for _ in range(bench.rounds)]
+        for project in bench.make(OURS, kind=None)
+    }
+    yield Figure(
+        f"take and keep {number} files of 1 MB, beside FileField.save()",
+        4.0,
+        ratios(took),
+        floor=seconds(statistics.median(took["floor"])),
+        raw=took,
+    )
+
+
 def _removals(projects, number, rounds=3):
     """Return costs by project: of removing so many attachments, and then of none."""
     costs = {project.name: [] for project in projects}

@@ -25,6 +25,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from session_attachments.bundles import Bundle
+from session_attachments.exceptions import AttachmentNotFound
 from session_attachments.files.storage import attachment_storage
 from session_attachments.models import Attachment
 from tests.clients import (
@@ -40,6 +42,7 @@ from tests.clients import (
     upload,
 )
 from tests.engines import REDIS, needs_redis
+from tests.host.models import Enclosure
 from tests.servers import Client as Socket
 from tests.servers import another, eventually, going_on, running
 from tests.settings import INSTALLED_APPS
@@ -54,6 +57,9 @@ pytestmark = [
     ),
     pytest.mark.django_db(transaction=True),
 ]
+
+# django-storages forgets to close what it decompresses.
+left_open = pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile.__del__")
 
 KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE
@@ -755,8 +761,7 @@ TEXT = b"spam, egg and spam\n" * 20_000
 
 
 @pytest.mark.slow
-# django-storages forgets to close what it decompresses.
-@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile.__del__")
+@left_open
 class TestCompressed:
     """Objects that the storage compresses."""
 
@@ -960,6 +965,201 @@ class TestMachines:
         stored = {key: len(text) for key, text in self.stored(s3, one).items()}
         rows = one.server.rows()
         assert stored == {f"attachments/{row['file']}": row["size"] for row in rows}
+
+
+def refuse_copies(proxy, body):
+    if "x-amz-copy-source" in proxy.headers:
+        status(403)(proxy, body)
+    else:
+        proxy.pass_on(body)
+
+
+class TestKeep:
+    @pytest.fixture
+    def keep(self, s3, settings):
+        """Return a function that keeps an attachment in such a storage of S3."""
+
+        def keep(attachment, **options):
+            default = s3.storages(**options)["session_attachments"]
+            settings.STORAGES = {**settings.STORAGES, "default": default}
+            enclosure = Enclosure()
+            s3.forget()
+            attachment.keep(enclosure.file)
+            return enclosure.file
+
+        return keep
+
+    @pytest.fixture
+    def kept(self, moto):
+        """Return another bucket."""
+        moto.client.create_bucket(Bucket="kept")
+        yield "kept"
+        for key in moto.stored("kept"):
+            moto.client.delete_object(Bucket="kept", Key=key)
+        moto.client.delete_bucket(Bucket="kept")
+
+    def test_server_copies(self, s3, spam, keep):
+        file = keep(spam)
+
+        assert file.name == "letters/spam.txt"
+        # Opened; no such name; how large; copied.
+        assert s3.asked == ["HEAD", "HEAD", "HEAD", "PUT"]
+        assert s3.stored() == {spam.file.name: DIGITS, "letters/spam.txt": DIGITS}
+
+    def test_server_copies_into_another_bucket_and_folder(self, s3, spam, keep, kept):
+        keep(spam, bucket_name=kept, location="a/b", default_acl="public-read")
+
+        assert not [asked for asked in s3.asked if asked.startswith("GET")]
+        assert s3.stored(kept) == {"a/b/letters/spam.txt": DIGITS}
+
+    def test_copy_is_what_an_upload_would_be(self, s3, spam, keep):
+        keep(
+            spam,
+            object_parameters={"CacheControl": "max-age=60"},
+            default_acl="private",
+        )
+
+        head = s3.client.head_object(Bucket=BUCKET, Key="letters/spam.txt")
+        assert head["ContentType"] == "text/plain"
+        assert head["CacheControl"] == "max-age=60"
+
+    def test_server_copies_what_is_large_in_parts(self, s3, keep):
+        large = attach("large.bin", LARGE * 5)
+
+        keep(large)
+
+        assert s3.asked == [
+            "HEAD",
+            "HEAD",
+            "HEAD",
+            "POST uploads",
+            "PUT partNumber",
+            "PUT partNumber",
+            "POST uploadId",
+        ]
+        assert s3.read("letters/large.bin") == LARGE * 5
+
+    def test_copy_that_is_refused_is_a_stream(self, s3, spam, keep):
+        s3.faults["PUT"] = refuse_copies
+
+        keep(spam)
+
+        assert s3.asked[:5] == ["HEAD", "HEAD", "HEAD", "PUT", "GET"]
+        assert s3.asked[-1] == "PUT"
+        assert s3.read("letters/spam.txt") == DIGITS
+
+    def test_another_server_is_sent_a_stream(self, s3, spam, keep):
+        keep(spam, endpoint_url=url(s3.moto))
+
+        # The other one is asked past the proxy.
+        # For the size, for a checksum, and to be sent.
+        assert s3.asked == ["HEAD", "GET", "GET", "GET"]
+        assert s3.read("letters/spam.txt") == DIGITS
+
+    @left_open
+    def test_storage_that_compresses_is_sent_a_stream(self, s3, spam, keep):
+        file = keep(spam, gzip=True)
+
+        assert "GET" in s3.asked
+        head = s3.client.head_object(Bucket=BUCKET, Key=file.name)
+        assert head["ContentEncoding"] == "gzip"
+        with file.open() as kept:
+            assert kept.read() == DIGITS
+
+    @left_open
+    def test_what_is_compressed_is_read(self, s3, client, settings, keep):
+        settings.STORAGES = s3.storages(gzip=True)
+        upload(client, {"spam.txt": DIGITS})
+        spam = Attachment.objects.get()
+
+        with spam.open() as file:
+            assert (file.size, file.read()) == (len(DIGITS), DIGITS)
+        keep(spam)
+
+        assert s3.read("letters/spam.txt") == DIGITS
+
+    def test_file_that_overwrites_would_take_another_name(self, s3, spam, keep):
+        first = keep(spam)
+
+        second = keep(spam)
+
+        assert first.name != second.name
+        assert len(s3.stored()) == 3
+
+    def test_object_to_file(self, s3, settings):
+        large = attach("large.bin", LARGE)
+        s3.forget()
+        enclosure = Enclosure()
+
+        large.keep(enclosure.file)
+
+        assert s3.asked == ["HEAD", "GET"]
+        with enclosure.file.open() as file:
+            assert file.read() == LARGE
+
+    def test_file_to_object(self, s3, settings, keep):
+        settings.STORAGES = {
+            **live_settings.STORAGES,
+            "session_attachments": live_settings.STORAGES["default"],
+        }
+        png = attach("png", DIGITS, mimetype="image/png")
+
+        keep(png)
+
+        assert s3.asked == ["HEAD", "PUT"]
+        head = s3.client.head_object(Bucket=BUCKET, Key="letters/png")
+        assert head["ContentType"] == "image/png"
+        assert s3.read("letters/png") == DIGITS
+
+    def test_failure_deletes_what_was_kept(self, s3, client, spam, keep):
+        def fail():
+            session = client.session
+            with Bundle(session, "foo").take() as attachments:
+                keep(attachments[0])
+                assert len(s3.stored()) == 2
+                raise ValueError("mine")
+
+        with pytest.raises(ValueError, match="mine"):
+            fail()
+
+        assert s3.stored() == {spam.file.name: DIGITS}
+
+    def test_object_that_is_gone(self, s3, spam, keep):
+        s3.empty()
+
+        with pytest.raises(AttachmentNotFound) as caught:
+            keep(spam)
+
+        assert caught.value.name == "spam.txt"
+        assert s3.asked == ["HEAD"]
+
+    def test_server_that_fails_is_not_taken_for_a_missing_object(self, s3, spam, keep):
+        s3.faults["HEAD"] = status(500)
+
+        with pytest.raises(Exception, match="500"):
+            keep(spam)
+
+    def test_open_reads_only_what_is_asked_for(self, s3, spam):
+        with spam.open() as file:
+            assert (file.name, file.size) == ("spam.txt", len(DIGITS))
+            assert file.content_type == "text/plain"
+            assert s3.asked == ["HEAD"]
+            file.seek(-3, os.SEEK_END)
+            assert file.read() == b"789"
+            assert file.read() == b""
+            file.seek(0)
+            assert file.read() == DIGITS
+
+        assert s3.asked == ["HEAD", "GET bytes=7-9", "GET"]
+
+    def test_open_of_nothing_asks_for_nothing(self, s3):
+        empty = attach("empty", b"")
+        s3.forget()
+
+        with empty.open() as file:
+            assert file.read() == b""
+
+        assert s3.asked == ["HEAD"]
 
 
 def test_storage_of_the_readme(client, s3, settings):
