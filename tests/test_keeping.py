@@ -55,7 +55,7 @@ from tests.storages import (
     failing,
     store_in,
 )
-from tests.test_failures import can_mount, wire  # noqa: F401 - fixture
+from tests.system.test_failures import can_mount, wire  # noqa: F401 - fixture
 from tests.tries import tries
 
 pytestmark = pytest.mark.django_db(transaction=True)
