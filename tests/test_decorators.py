@@ -398,7 +398,7 @@ class TestCsrf:
 
 
 class Transactions(FileUploadHandler):
-    """Comes before the host's handlers; remembers whether a transaction is open."""
+    """Comes before the project's handlers; remembers whether a transaction is open."""
 
     open = []
 
@@ -415,7 +415,7 @@ class Transactions(FileUploadHandler):
 
 @pytest.fixture
 def atomic_requests(monkeypatch):
-    """Let the host run each request in a transaction."""
+    """Let the project run each request in a transaction."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
 

@@ -16,7 +16,7 @@ from django.db import connection
 from django.utils import timezone, translation
 
 from session_attachments.models import Attachment
-from tests.host.models import Contract
+from tests.project.models import Contract
 from tests.storages import attach, failing, store_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -55,7 +55,7 @@ def assert_reaches_nothing(client):
 
 
 def post(*urls):
-    """Return the event that a client POSTs to these URLs of the host's."""
+    """Return the event that a client POSTs to these URLs of the project's."""
 
     def event(client, store):
         for url in urls:
@@ -255,7 +255,7 @@ class TestEngine:
         ):
             assert not response.cookies
 
-    def test_host_reaches_the_same_bundle_by_the_session(self, engine):
+    def test_project_reaches_the_same_bundle_by_the_session(self, engine):
         client = Client()
         upload(client, {"spam.txt": b"spam\n"})
 
@@ -263,7 +263,7 @@ class TestEngine:
 
         assert [attachment.filename for attachment in bundle] == ["spam.txt"]
 
-    def test_host_may_add_before_the_session_has_a_key(self, engine):
+    def test_project_may_add_before_the_session_has_a_key(self, engine):
         session = engine()
         session["unsaved"] = True
 

@@ -291,7 +291,7 @@ class TestDelete:
 
 @pytest.mark.django_db(transaction=True)
 class TestAttachment:
-    """What a host does with an attachment it holds."""
+    """What a project does with an attachment it holds."""
 
     @pytest.mark.parametrize(
         "duplicate",

@@ -106,7 +106,7 @@ class TestMainJob:
 
 
 def no_programs(file):
-    """Validate as a host would."""
+    """Validate as a project would."""
     if file.name.endswith(".exe"):
         raise ValidationError("No %(what)s, please.", params={"what": "programs"})
 

@@ -27,8 +27,8 @@ from session_attachments.files.storage import attachment_storage
 from session_attachments.web.responses import STATUSES
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
-from tests.host.models import Letter
-from tests.host.views import login
+from tests.project.models import Letter
+from tests.project.views import login
 from tests.storages import attach
 
 README = (Path(__file__).parents[2] / "README.rst").read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ class TestRecipes:
         ("uploaded", "stored", "errors"),
         [([], 0, 0), ([b"1", b"12345"], 1, 0), ([b"1", b"123456"], 0, 1)],
     )
-    def test_form_of_the_host(self, session, settings, rf, uploaded, stored, errors):
+    def test_form_of_the_project(self, session, settings, rf, uploaded, stored, errors):
         settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = 5 / 1024 / 1024
         _, code = code_blocks("In Python")
         bundle = Bundle(session, "draft-7")
@@ -214,7 +214,7 @@ class TestRecipes:
         assert len(bundle) == stored
         assert len(form.non_field_errors()) == errors
 
-    def test_tests_of_the_host(self, session, stored):
+    def test_tests_of_the_project(self, session, stored):
         (code,) = code_blocks("Testing your site")
         bundle = Bundle(session, "draft-7")
         add = "def add():\n    bundle.add(file)\n"
