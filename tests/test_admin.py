@@ -681,6 +681,7 @@ class TestReadOnly:
 
 @pytest.mark.django_db(transaction=True)
 class TestDeletion:
+    @pytest.mark.fault(29)
     def test_deletion_removes_row_and_file(self, admin_client, attachment, stored):
         response = admin_client.post(page(attachment, "delete"), {"post": "yes"})
 

@@ -325,6 +325,7 @@ class TestRemove:
         assert bundle.clear() == 0
         assert len(stored()) == 1
 
+    @pytest.mark.fault(14)
     def test_missing_file_disturbs_nothing(self, bundle, media):
         (lost,) = add(bundle, lost=b"lost", egg=b"egg\n")[1:]
         (media / lost.file.name).unlink()

@@ -30,6 +30,7 @@ OTHERS = [
 
 @pytest.mark.django_db
 class TestMethods:
+    @pytest.mark.fault(27)
     @pytest.mark.parametrize(("path", "method"), OTHERS)
     def test_other_method_is_refused(self, client, stored, path, method):
         upload(client, FILES)
@@ -60,6 +61,7 @@ class TestMethods:
         assert response.headers["Allow"] == allow
         assert shelf(client) == FILES
 
+    @pytest.mark.fault(27)
     @pytest.mark.parametrize("path", ["", "spam.txt/", "delete/", "missing.txt/"])
     def test_head_answers_with_the_headers_of_get(self, client, path):
         upload(client, FILES)

@@ -139,6 +139,7 @@ class TestAttachments:
 
         assert queries(4) == queries(40) < 20
 
+    @pytest.mark.fault(15)
     def test_missing_file_is_no_failure(self, media, stored):
         lost = attach("lost.txt", b"lost", age=DAY)
         attach("old.txt", b"old", age=DAY)

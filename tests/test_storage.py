@@ -184,6 +184,7 @@ class TestFailures:
         assert stored() == []
         assert names(client.get(URL)) == []
 
+    @pytest.mark.fault(31)
     def test_attachment_survives_a_replacement_that_fails(
         self, client, use_storage, stored
     ):

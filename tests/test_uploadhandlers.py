@@ -347,6 +347,7 @@ def in_fields(*files):
 
 
 class TestOrder:
+    @pytest.mark.fault(22)
     def test_every_file_is_stored_whatever_its_field(self, client):
         body = in_fields(("b", "1"), ("a", "2"), ("c d", "3"), ("b", "4"), ("ж[]", "5"))
 
@@ -356,6 +357,7 @@ class TestOrder:
         expected = {"1": b"0", "2": b"1", "3": b"2", "4": b"3", "5": b"4"}
         assert shelf(client) == expected
 
+    @pytest.mark.fault(23)
     @pytest.mark.parametrize("handler", [MEMORY, TEMPORARY])
     @pytest.mark.parametrize("fields", ORDERS)
     def test_last_in_the_body_wins(self, client, settings, stored, handler, fields):
@@ -385,6 +387,7 @@ class TestOrder:
 
         assert seen == ["spam.txt"]
 
+    @pytest.mark.fault(20)
     @pytest.mark.parametrize("place", [0, 1, 2])
     def test_one_refused_file_refuses_all(self, client, settings, stored, place):
         upload(client, {"1.txt": b"old"})

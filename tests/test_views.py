@@ -331,6 +331,7 @@ REFUSALS = [
 
 
 class TestRefusal:
+    @pytest.mark.fault(19, 32)
     @pytest.mark.parametrize("handler", ["Memory", "Temporary"])
     @pytest.mark.parametrize(("limits", "request_", "expected"), REFUSALS)
     @pytest.mark.django_db
@@ -449,6 +450,7 @@ ACCEPTED = [
 
 
 class TestAcceptance:
+    @pytest.mark.fault(19)
     @pytest.mark.parametrize("handler", ["Memory", "Temporary"])
     @pytest.mark.parametrize(("limits", "body", "expected"), ACCEPTED)
     @pytest.mark.django_db

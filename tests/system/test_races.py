@@ -95,6 +95,7 @@ class Bundle:
         return answer.content.count(b"true")
 
 
+@pytest.mark.fault(24)
 def test_uploads_of_one_name_leave_one_of_them_whole(server):
     bundle = Bundle(server, "one")
     others = len(server.stored())
