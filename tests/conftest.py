@@ -97,9 +97,9 @@ def temporary(settings, tmp_path):
 
 @pytest.fixture
 def alone(settings):
-    """Let no model of the host's point at attachments."""
+    """Let no model of the project's point at attachments."""
     settings.INSTALLED_APPS = [
-        app for app in settings.INSTALLED_APPS if app != "tests.host"
+        app for app in settings.INSTALLED_APPS if app != "tests.project"
     ]
     # Models remember what points at them.
     apps.clear_cache()

@@ -241,9 +241,9 @@ def running(kind, folder, *, atomic_requests=True, options=None, **settings):
     settings = {
         "MEDIA_ROOT": str(folder / "media"),
         "DATABASES": _databases(folder, atomic_requests, options or {}),
-        # In process, a host's models point at attachments.
+        # In process, a project's models point at attachments.
         "INSTALLED_APPS": [
-            app for app in tests_settings.INSTALLED_APPS if app != "tests.host"
+            app for app in tests_settings.INSTALLED_APPS if app != "tests.project"
         ],
         "FILE_UPLOAD_HANDLERS": [
             "tests.system.served.NoTransaction",

@@ -35,7 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "session_attachments",
-    "tests.host",
+    "tests.project",
 ]
 
 MIDDLEWARE = [

@@ -22,7 +22,7 @@ from session_attachments.files import storage
 from session_attachments.models import Attachment
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, content, names, upload
-from tests.host.models import Contract, Note, Scan
+from tests.project.models import Contract, Note, Scan
 from tests.storages import Lost
 
 LIST = "/admin/session_attachments/attachment/"
@@ -448,7 +448,7 @@ PAGES = {
 
 @pytest.fixture
 def pointed_at(attachment):
-    """Return an attachment that objects of the host's point at."""
+    """Return an attachment that objects of the project's point at."""
     Note.objects.create(attachment=attachment)
     Scan.objects.create(attachment=attachment)
     return attachment
@@ -681,6 +681,7 @@ class TestReadOnly:
 
 @pytest.mark.django_db(transaction=True)
 class TestDeletion:
+    @pytest.mark.fault(29)
     def test_deletion_removes_row_and_file(self, admin_client, attachment, stored):
         response = admin_client.post(page(attachment, "delete"), {"post": "yes"})
 
@@ -708,7 +709,7 @@ class TestDeletion:
         assert len(stored()) == 1
 
     def test_files_stay_if_the_deletion_fails_at_last(
-        self, admin_client, attachment, stored, host_refuses
+        self, admin_client, attachment, stored, project_refuses
     ):
         before = stored()
         admin_client.raise_request_exception = False
@@ -953,7 +954,7 @@ class TestDeletionAcrossPages:
         assert not Attachment.objects.exists()
 
     def test_all_stay_if_one_cannot_go(
-        self, admin_client, attachment, stored, host_refuses
+        self, admin_client, attachment, stored, project_refuses
     ):
         form = Form(self.ask(admin_client)).fields
         admin_client.raise_request_exception = False
@@ -981,11 +982,11 @@ class TestDeletionAcrossPages:
 
 
 @pytest.fixture
-def host_refuses():
-    """Connect a receiver of the host's that fails in the transaction, after ours."""
+def project_refuses():
+    """Connect a receiver of the project's that fails in the transaction, after ours."""
 
     def refuse(**kwargs):
-        raise OSError("The host's log is full.")
+        raise OSError("The project's log is full.")
 
     post_delete.connect(refuse, sender=Attachment)
     yield

@@ -1,4 +1,4 @@
-"""The Python API for hosts: Bundle."""
+"""The Python API for projects: Bundle."""
 
 import os
 import threading
@@ -38,7 +38,7 @@ from session_attachments.exceptions import (
 )
 from session_attachments.models import Attachment
 from tests.clients import needs_libmagic
-from tests.host.models import Contract
+from tests.project.models import Contract
 from tests.storages import Lost, at_once, store_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -166,7 +166,7 @@ class TestAdd:
         assert [a.filename for a in added] == ["a", "b"]
         assert contents(bundle)["a"] == b"last"
 
-    def test_file_opened_by_the_host_keeps_its_base_name(self, bundle, tmp_path):
+    def test_file_opened_by_the_project_keeps_its_base_name(self, bundle, tmp_path):
         path = tmp_path / "report.txt"
         path.write_bytes(b"report")
 
@@ -303,7 +303,7 @@ class TestAdd:
 
 
 def refuse_pdf(file):
-    """Stand for a host's validator, which may read the file to its end."""
+    """Stand for a project's validator, which may read the file to its end."""
     file.read()
     if file.content_type == "application/pdf":
         raise ValidationError("No PDF, please.")
@@ -325,6 +325,7 @@ class TestRemove:
         assert bundle.clear() == 0
         assert len(stored()) == 1
 
+    @pytest.mark.fault(14)
     def test_missing_file_disturbs_nothing(self, bundle, media):
         (lost,) = add(bundle, lost=b"lost", egg=b"egg\n")[1:]
         (media / lost.file.name).unlink()
@@ -338,7 +339,7 @@ class TestRemove:
 
 
 class TestProtected:
-    """A host's model holds on to an attachment."""
+    """A project's model holds on to an attachment."""
 
     @pytest.fixture(autouse=True)
     def contract(self, bundle):
@@ -508,7 +509,7 @@ class TestFaults:
         assert contents(bundle) == {"spam.txt": b"old"}
         assert len(stored()) == 1
 
-    def test_rollback_of_the_host_keeps_the_old(self, bundle, stored):
+    def test_rollback_of_the_project_keeps_the_old(self, bundle, stored):
         add(bundle, spam=b"old")
 
         with transaction.atomic():
@@ -518,7 +519,7 @@ class TestFaults:
         assert contents(bundle) == {"spam.txt": b"old"}
         assert len(stored()) == 2  # The new one is left to the command.
 
-    def test_nothing_goes_before_the_host_commits(self, bundle, stored):
+    def test_nothing_goes_before_the_project_commits(self, bundle, stored):
         add(bundle, spam=b"old", egg=b"egg\n")
         before = stored()
 
@@ -543,12 +544,12 @@ def insert_note_on_nothing(execute, sql, params, many, context):
     result = execute(sql, params, many, context)
     if sql.startswith('INSERT INTO "session_attachments_attachment"'):
         with context["connection"].cursor() as cursor:
-            cursor.execute("INSERT INTO host_note (attachment_id) VALUES (0)")
+            cursor.execute("INSERT INTO project_note (attachment_id) VALUES (0)")
     return result
 
 
 class TestAfterCommit:
-    """What of the host's fails after the commit."""
+    """What of the project's fails after the commit."""
 
     @pytest.fixture
     def fail_after(self):
@@ -575,29 +576,29 @@ class TestAfterCommit:
     @pytest.mark.parametrize("kind", [IntegrityError, OperationalError])
     def test_replacement_is_not_tried_again(self, bundle, stored, fail_after, kind):
         add(bundle, spam=b"old")
-        error = kind("of the host's")
+        error = kind("of the project's")
         # For an OperationalError: a conflict with another transaction.
         error.__cause__ = Lost()
         fail_after(error)
 
-        with pytest.raises(kind, match="of the host's"):
+        with pytest.raises(kind, match="of the project's"):
             add(bundle, spam=b"new")
 
         assert contents(bundle) == {"spam.txt": b"new"}
 
     def test_deletion_is_not_tried_again(self, bundle, fail_after):
         add(bundle, spam=b"spam", egg=b"egg")
-        error = OperationalError("of the host's")
+        error = OperationalError("of the project's")
         error.__cause__ = Lost()
         fail_after(error)
 
-        with pytest.raises(OperationalError, match="of the host's"):
+        with pytest.raises(OperationalError, match="of the project's"):
             bundle.remove("spam.txt")
 
         assert contents(bundle) == {"egg.txt": b"egg"}
 
 
-def test_insertion_in_a_transaction_of_the_hosts_is_not_tried_in_vain(bundle):
+def test_insertion_in_a_transaction_of_the_projects_is_not_tried_in_vain(bundle):
     # What it would have locked stays locked then.
     add(bundle, spam=b"old")
 

@@ -29,11 +29,11 @@ SETTINGS = {
 
 
 class OwnSessionMiddleware(SessionMiddleware):
-    """A host's own."""
+    """A project's own."""
 
 
 class OwnSignedCookies(SessionStore):
-    """A host's own engine; its module is one."""
+    """A project's own engine; its module is one."""
 
 
 SessionStore = OwnSignedCookies
@@ -44,7 +44,7 @@ def function_middleware(get_response):
 
 
 class Elsewhere(FileSystemStorage):
-    """A host's subclass."""
+    """A project's subclass."""
 
 
 def messages(deploy=False):
@@ -56,14 +56,14 @@ def messages(deploy=False):
 
 @pytest.fixture(autouse=True)
 def good(settings, tmp_path):
-    """Give the host nothing that a check could warn of."""
+    """Give the project nothing that a check could warn of."""
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path
     settings.SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 100
 
 
 @pytest.fixture
 def media_url(settings):
-    """Let the host serve MEDIA_ROOT."""
+    """Let the project serve MEDIA_ROOT."""
     settings.MEDIA_URL = "media/"
 
 
@@ -363,7 +363,7 @@ class TestQuotas:
 
 
 # A process of its own: libmagic is loaded once in a process.
-HOST = """
+PROJECT = """
 from tests.settings import *
 
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
@@ -422,7 +422,7 @@ TYPES_BY_NAME = {
 @pytest.fixture
 def main_job(tmp_path):
     """Return a function that does the main job in a process of its own."""
-    (tmp_path / "alone.py").write_text(HOST)
+    (tmp_path / "alone.py").write_text(PROJECT)
 
     def run(**environment):
         paths = f"{tmp_path}{os.pathsep}{ROOT}"

@@ -23,7 +23,7 @@ COMMON = "django.middleware.common.CommonMiddleware"
 
 
 class OwnCsrfMiddleware(CsrfViewMiddleware):
-    """A host's own."""
+    """A project's own."""
 
 
 def function_middleware(get_response):
@@ -31,10 +31,10 @@ def function_middleware(get_response):
 
 
 def refuse(file):
-    """Stand for a host's validator."""
+    """Stand for a project's validator."""
 
 
-NOT_CALLABLE = "a host's mistake"
+NOT_CALLABLE = "a project's mistake"
 
 
 def said(name):

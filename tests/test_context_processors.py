@@ -1,4 +1,4 @@
-"""The context processor: the limit of a file's size in a host's template."""
+"""The context processor: the limit of a file's size in a project's template."""
 
 import pytest
 from django.template import engines

@@ -30,6 +30,7 @@ OTHERS = [
 
 @pytest.mark.django_db
 class TestMethods:
+    @pytest.mark.fault(27)
     @pytest.mark.parametrize(("path", "method"), OTHERS)
     def test_other_method_is_refused(self, client, stored, path, method):
         upload(client, FILES)
@@ -60,6 +61,7 @@ class TestMethods:
         assert response.headers["Allow"] == allow
         assert shelf(client) == FILES
 
+    @pytest.mark.fault(27)
     @pytest.mark.parametrize("path", ["", "spam.txt/", "delete/", "missing.txt/"])
     def test_head_answers_with_the_headers_of_get(self, client, path):
         upload(client, FILES)
@@ -398,7 +400,7 @@ class TestCsrf:
 
 
 class Transactions(FileUploadHandler):
-    """Comes before the host's handlers; remembers whether a transaction is open."""
+    """Comes before the project's handlers; remembers whether a transaction is open."""
 
     open = []
 
@@ -415,7 +417,7 @@ class Transactions(FileUploadHandler):
 
 @pytest.fixture
 def atomic_requests(monkeypatch):
-    """Let the host run each request in a transaction."""
+    """Let the project run each request in a transaction."""
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
 

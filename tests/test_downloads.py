@@ -71,12 +71,14 @@ class TestHeaders:
 
         assert response.headers["Content-Type"] == "image/x-spam"
 
+    @pytest.mark.fault(8)
     def test_markup_is_no_page(self, client):
         upload(client, {"spam.html": b"<script>alert(1)</script>"})
 
         response = download(client, f"{URL}spam.html/")
-        content(response)
 
+        assert content(response) == b"<script>alert(1)</script>"
+        assert response.headers["Content-Type"] == "text/html"
         assert response.headers["Content-Disposition"].startswith("attachment;")
         assert response.headers["Content-Security-Policy"].startswith("sandbox;")
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -157,6 +159,7 @@ NAMES = {
 
 
 class TestNames:
+    @pytest.mark.fault(9, 10, 11)
     @pytest.mark.parametrize(("name", "expected"), NAMES.items())
     def test_name_is_that_of_the_upload(self, client, spam, name, expected):
         Attachment.objects.update(filename=name.replace("a\u0301", "á"))
@@ -406,6 +409,7 @@ class TestReplacedMeanwhile:
         assert len(replaced) == 1
 
 
+@pytest.mark.fault(14)
 class TestMissingFile:
     @pytest.mark.parametrize("lose", MISSING)
     @pytest.mark.parametrize("method", ["get", "head"])

@@ -20,7 +20,7 @@ from session_attachments.forms import AttachmentsField, AttachmentsFormMixin
 from session_attachments.models import Attachment
 from tests.browsers import browser, needs_chromium
 from tests.clients import upload
-from tests.host.models import Enclosure, Letter
+from tests.project.models import Enclosure, Letter
 from tests.storages import attach
 from tests.test_forms import (
     ONE,
@@ -289,7 +289,7 @@ class TestWizard:
 
 
 class TestAdmin:
-    URL = "/admin/host/letter/add/"
+    URL = "/admin/project/letter/add/"
 
     @pytest.fixture
     def start(self, admin_client):

@@ -23,8 +23,8 @@ from session_attachments.forms import (
 )
 from session_attachments.models import Attachment
 from tests.clients import form, part, send, shelf, upload
-from tests.host.models import Contract
 from tests.pages import Page
+from tests.project.models import Contract
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 

@@ -44,7 +44,7 @@ from session_attachments.limits import is_plain
 from session_attachments.models import Attachment
 from session_attachments.signals import attachment_removed
 from session_attachments.transactions import is_conflict
-from tests.host.models import Contract, Enclosure, Letter
+from tests.project.models import Contract, Enclosure, Letter
 from tests.settings import TEMPORARY
 from tests.storages import (
     Calls,
@@ -663,7 +663,7 @@ django.setup()
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.storage import FileSystemStorage
 from session_attachments.bundles import Bundle
-from tests.host.models import Enclosure, Letter
+from tests.project.models import Enclosure, Letter
 
 def kill(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

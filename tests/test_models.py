@@ -19,7 +19,7 @@ from session_attachments.removal import BATCH, remove
 from session_attachments.signals import attachment_removed
 from session_attachments.transactions import in_transaction
 from tests.clients import URL, content, upload
-from tests.host.models import Contract, Enclosure, Letter, Note, Scan
+from tests.project.models import Contract, Enclosure, Letter, Note, Scan
 from tests.storages import (
     Calls,
     attach,
@@ -41,7 +41,7 @@ each_way = pytest.mark.parametrize("delete", WAYS.values(), ids=WAYS)
 
 @pytest.fixture
 def removed():
-    """Return the attachments, by key and name, of which the host was told."""
+    """Return the attachments, by key and name, of which the project was told."""
     heard = []
 
     def remember(attachment, **kwargs):
@@ -251,7 +251,7 @@ class TestDelete:
         assert stored() == [Attachment.objects.get().file.name]
 
     @each_way
-    def test_host_is_told_after_commit(self, delete, removed):
+    def test_project_is_told_after_commit(self, delete, removed):
         attachment = attach()
 
         with transaction.atomic():
@@ -261,7 +261,7 @@ class TestDelete:
         assert removed == [(attachment.pk, "spam.txt")]
 
     @each_way
-    def test_host_objects_go_as_they_say(self, delete, stored):
+    def test_project_objects_go_as_they_say(self, delete, stored):
         attachment = attach()
         Note.objects.create(attachment=attachment)
         scan = Scan.objects.create(attachment=attachment)
@@ -376,7 +376,7 @@ class TestDeleteAsDjangoDoes:
 
         assert deleted == (
             3,
-            {"session_attachments.Attachment": 2, "host.Note": 1},
+            {"session_attachments.Attachment": 2, "project.Note": 1},
         )
 
     def test_queryset_of_nothing_deletes_nothing(self):
@@ -391,7 +391,7 @@ class TestDeleteAsDjangoDoes:
 
         assert deleted == (
             2,
-            {"session_attachments.Attachment": 1, "host.Note": 1},
+            {"session_attachments.Attachment": 1, "project.Note": 1},
         )
         assert attachment.pk is None
         assert attachment.filename == "spam.txt"

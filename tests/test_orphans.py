@@ -60,7 +60,7 @@ class TestDayFolders:
         assert folders() == left
 
     def test_file_with_a_row_stays(self, put, stored):
-        # A host may have set a newer time.
+        # A project may have set a newer time.
         attach(file=f"{OLD}/referred", age=timedelta(0))
         put(f"{OLD}/unreferred")
 

@@ -15,7 +15,7 @@ from session_attachments import outdated
 from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from session_attachments.outdated import Gone, Outcome, remove_outdated
-from tests.host.models import Contract, Note, Scan
+from tests.project.models import Contract, Note, Scan
 from tests.storages import (
     DAY,
     DIGEST,
@@ -139,6 +139,7 @@ class TestAttachments:
 
         assert queries(4) == queries(40) < 20
 
+    @pytest.mark.fault(15)
     def test_missing_file_is_no_failure(self, media, stored):
         lost = attach("lost.txt", b"lost", age=DAY)
         attach("old.txt", b"old", age=DAY)
@@ -147,7 +148,7 @@ class TestAttachments:
         assert remove_outdated(DAY) == Outcome(attachments=2, size=7)
         assert names() == stored() == []
 
-    def test_host_objects_go_as_they_say(self):
+    def test_project_objects_go_as_they_say(self):
         attachment = attach(age=DAY)
         Note.objects.create(attachment=attachment)
         scan = Scan.objects.create(attachment=attachment)
@@ -239,7 +240,7 @@ class TestAttachments:
         assert remove_outdated(DAY) == Outcome(files=1, size=5)
         assert stored() == []
 
-    def test_transaction_of_the_host_that_rolls_back_keeps_all(self, put, stored):
+    def test_transaction_of_the_project_that_rolls_back_keeps_all(self, put, stored):
         attach(file=f"{OLD}/referred", age=DAY)
         put(f"{OLD}/unreferred")
 
@@ -250,7 +251,7 @@ class TestAttachments:
         assert names() == ["spam.txt"]
         assert len(stored()) == 2
 
-    def test_transaction_of_the_host_that_commits_leaves_the_files_for_later(
+    def test_transaction_of_the_project_that_commits_leaves_the_files_for_later(
         self, put, stored
     ):
         attach(file=f"{OLD}/referred", age=DAY)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def removed():
-    """Return the attachments, by key and name, of which the host was told."""
+    """Return the attachments, by key and name, of which the project was told."""
     heard = []
 
     def remember(attachment, **kwargs):

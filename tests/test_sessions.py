@@ -55,7 +55,7 @@ def assert_reaches_nothing(client):
 
 
 def post(*urls):
-    """Return the event that a client POSTs to these URLs of the host's."""
+    """Return the event that a client POSTs to these URLs of the project's."""
 
     def event(client, store):
         for url in urls:
@@ -132,6 +132,7 @@ class TestTableOfTheReadme:
         assert set(table()) == set(EVENTS)
         assert set(table().values()) == set(OUTCOMES)
 
+    @pytest.mark.fault(7)
     @pytest.mark.django_db(transaction=True)
     @each(ENGINES)
     @each_play(PLAYS)
@@ -144,6 +145,7 @@ class TestTableOfTheReadme:
 
         OUTCOMES[table()[row]](client, stored)
 
+    @pytest.mark.fault(5)
     @each(STORED)
     @each_play(PLAYS)
     def test_kept_cookie_reaches_nothing(self, engine, row, before, event):
@@ -176,6 +178,7 @@ class TestTableOfTheReadme:
 
 @each(ENGINES)
 class TestEngine:
+    @pytest.mark.fault(1, 2)
     def test_first_request_may_be_an_upload(self, engine):
         client = Client()
 
@@ -212,14 +215,16 @@ class TestEngine:
 
         assert not response.cookies
 
-    def test_invented_cookie_is_never_adopted(self, engine):
-        client = client_with_cookie("inventedinventedinventedinvented")
+    @pytest.mark.fault(5, 6)
+    @pytest.mark.parametrize("cookie", ["", "inventedinventedinventedinvented"])
+    def test_invented_cookie_is_never_adopted(self, engine, cookie):
+        client = client_with_cookie(cookie)
 
         upload(client, {"spam.txt": b"spam\n"})
 
-        assert Attachment.objects.get().session_id != "inventedinventedinventedinvented"
+        assert Attachment.objects.get().session_id != cookie
         assert names(client.get(URL)) == ["spam.txt"]
-        assert_reaches_nothing(client_with_cookie("inventedinventedinventedinvented"))
+        assert_reaches_nothing(client_with_cookie(cookie))
 
     def test_logging_in_again_does_not_bring_them_back(self, engine):
         client = Client()
@@ -231,6 +236,7 @@ class TestEngine:
 
         assert_reaches_nothing(client)
 
+    @pytest.mark.fault(4)
     def test_expired_session_is_followed_by_one_with_a_new_key(self, engine):
         client = Client()
         upload(client, {"spam.txt": b"spam\n"})
@@ -242,6 +248,7 @@ class TestEngine:
         assert client.cookies["sessionid"].value != key
         assert shelf(client) == {"egg.txt": b"egg\n"}
 
+    @pytest.mark.fault(28)
     def test_session_that_remembers_is_not_saved_again(self, engine):
         client = Client()
         upload(client, {"spam.txt": b"spam\n"})
@@ -255,7 +262,7 @@ class TestEngine:
         ):
             assert not response.cookies
 
-    def test_host_reaches_the_same_bundle_by_the_session(self, engine):
+    def test_project_reaches_the_same_bundle_by_the_session(self, engine):
         client = Client()
         upload(client, {"spam.txt": b"spam\n"})
 
@@ -263,7 +270,7 @@ class TestEngine:
 
         assert [attachment.filename for attachment in bundle] == ["spam.txt"]
 
-    def test_host_may_add_before_the_session_has_a_key(self, engine):
+    def test_project_may_add_before_the_session_has_a_key(self, engine):
         session = engine()
         session["unsaved"] = True
 

@@ -10,7 +10,7 @@ from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from session_attachments.signals import attachment_removed, attachment_stored
 from tests.clients import URL, content, names, upload
-from tests.host.models import Contract, Note, Scan
+from tests.project.models import Contract, Note, Scan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +22,7 @@ class Rollback(Exception):
 
 
 class Ear:
-    """A host's receiver, which writes down what it hears."""
+    """A project's receiver, which writes down what it hears."""
 
     def __init__(self):
         self.heard = []
@@ -58,7 +58,7 @@ def deaf():
     """Connect a receiver that fails, before all others."""
 
     def fail(sender, attachment, **kwargs):
-        raise ValueError("The receiver of a host failed.")
+        raise ValueError("The receiver of a project failed.")
 
     attachment_stored.connect(fail)
     attachment_removed.connect(fail)
@@ -222,7 +222,7 @@ class TestCommit:
         assert len(ear.heard) == 3
         assert ear.in_transaction == {False}
 
-    def test_signals_wait_for_the_hosts_commit(self, bundle, ear):
+    def test_signals_wait_for_the_projects_commit(self, bundle, ear):
         with transaction.atomic():
             bundle.add(ContentFile(b"egg\n", "egg.txt"))
             bundle.remove("spam.txt")
@@ -250,7 +250,7 @@ class TestFailingReceiver:
         assert names(response) == ["spam.txt"]
         assert ear.heard == [(STORED, "spam.txt")]
         assert names(client.get(URL)) == ["spam.txt"]
-        assert "The receiver of a host failed." in caplog.text
+        assert "The receiver of a project failed." in caplog.text
 
     def test_removal_goes_on(self, client, ear, caplog, stored):
         upload(client, {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
@@ -261,7 +261,7 @@ class TestFailingReceiver:
         assert response.content == b"[[true], [true]]\r\n"
         assert len(ear.heard) == 4
         assert stored() == []
-        assert caplog.text.count("The receiver of a host failed.") >= 2
+        assert caplog.text.count("The receiver of a project failed.") >= 2
 
     def test_replacement_goes_on(self, client, ear, stored):
         upload(client, {"spam.txt": b"old"})

@@ -184,6 +184,7 @@ class TestFailures:
         assert stored() == []
         assert names(client.get(URL)) == []
 
+    @pytest.mark.fault(31)
     def test_attachment_survives_a_replacement_that_fails(
         self, client, use_storage, stored
     ):
@@ -291,7 +292,7 @@ class TestDelete:
 
 @pytest.mark.django_db(transaction=True)
 class TestAttachment:
-    """What a host does with an attachment it holds."""
+    """What a project does with an attachment it holds."""
 
     @pytest.mark.parametrize(
         "duplicate",

@@ -54,7 +54,7 @@ class TestInTransaction:
         assert errors == []
         assert Attachment.objects.filter(mimetype="text/plain").count() == 2
 
-    def test_deadlock_in_the_hosts_transaction_is_the_hosts(self):
+    def test_deadlock_in_the_projects_transaction_is_the_projects(self):
         def run(work):
             with transaction.atomic():
                 in_transaction("default", work)

@@ -1,4 +1,4 @@
-"""What holds while a body is read: limits, order, names, the host's own handlers."""
+"""What holds while a body is read: limits, order, names, the project's own handlers."""
 
 import errno
 import re
@@ -39,8 +39,8 @@ MEMORY = "django.core.files.uploadhandler.MemoryFileUploadHandler"
 TEMPORARY = "django.core.files.uploadhandler.TemporaryFileUploadHandler"
 
 
-class HostHandler(FileUploadHandler):
-    """A handler of the host's that leaves the files to the next one."""
+class ProjectHandler(FileUploadHandler):
+    """A handler of the project's that leaves the files to the next one."""
 
     def receive_data_chunk(self, raw_data, start):
         return raw_data
@@ -49,8 +49,8 @@ class HostHandler(FileUploadHandler):
         """Make no file."""
 
 
-class Meter(HostHandler):
-    """Measures what reaches the handlers of the host."""
+class Meter(ProjectHandler):
+    """Measures what reaches the handlers of the project."""
 
     names = []
     received = []
@@ -215,7 +215,7 @@ class TestLimits:
 
 
 def look(file):
-    """Look at an uploaded file as a validator of the host's."""
+    """Look at an uploaded file as a validator of the project's."""
     look.at(file)
 
 
@@ -347,6 +347,7 @@ def in_fields(*files):
 
 
 class TestOrder:
+    @pytest.mark.fault(22)
     def test_every_file_is_stored_whatever_its_field(self, client):
         body = in_fields(("b", "1"), ("a", "2"), ("c d", "3"), ("b", "4"), ("ж[]", "5"))
 
@@ -356,6 +357,7 @@ class TestOrder:
         expected = {"1": b"0", "2": b"1", "3": b"2", "4": b"3", "5": b"4"}
         assert shelf(client) == expected
 
+    @pytest.mark.fault(23)
     @pytest.mark.parametrize("handler", [MEMORY, TEMPORARY])
     @pytest.mark.parametrize("fields", ORDERS)
     def test_last_in_the_body_wins(self, client, settings, stored, handler, fields):
@@ -385,6 +387,7 @@ class TestOrder:
 
         assert seen == ["spam.txt"]
 
+    @pytest.mark.fault(20)
     @pytest.mark.parametrize("place", [0, 1, 2])
     def test_one_refused_file_refuses_all(self, client, settings, stored, place):
         upload(client, {"1.txt": b"old"})
@@ -401,7 +404,7 @@ class TestOrder:
         assert shelf(client) == {"1.txt": b"old"}
 
 
-class Keeps(HostHandler):
+class Keeps(ProjectHandler):
     """Keeps files called ``kept...`` to itself."""
 
     kept = []
@@ -424,7 +427,7 @@ class Picky(MemoryFileUploadHandler):
             return super().file_complete(file_size)
 
 
-class Skips(HostHandler):
+class Skips(ProjectHandler):
     """Skips files called ``skipped...``."""
 
     def receive_data_chunk(self, raw_data, start):
@@ -433,7 +436,7 @@ class Skips(HostHandler):
         return raw_data
 
 
-class StopsAtFile(HostHandler):
+class StopsAtFile(ProjectHandler):
     """Stops the upload at a file called ``stop``."""
 
     connection_reset = False
@@ -468,14 +471,14 @@ class FullDisk(Meter):
         raise OSError(errno.ENOSPC, "no space here")
 
 
-class Scans(HostHandler):
+class Scans(ProjectHandler):
     """Raises an error of its own."""
 
     def file_complete(self, file_size):
         raise RuntimeError("The scanner is out of order.")
 
 
-class TestHandlersOfTheHost:
+class TestHandlersOfTheProject:
     @pytest.mark.parametrize("last", [MEMORY, TEMPORARY])
     def test_handler_sees_every_file(self, client, settings, meter, last):
         settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.Meter", last]
@@ -575,7 +578,7 @@ class TestHandlersOfTheHost:
         assert problem(response) == (507, "insufficient_storage")
         assert list(temporary.iterdir()) == []
 
-    def test_error_of_a_handler_is_the_hosts(self, client, settings, temporary):
+    def test_error_of_a_handler_is_the_projects(self, client, settings, temporary):
         settings.FILE_UPLOAD_HANDLERS = [f"{__name__}.Scans", TEMPORARY]
         wire = Wire(form(part(), BIG))
         client.raise_request_exception = False
@@ -589,31 +592,31 @@ class TestHandlersOfTheHost:
         assert wire.tell() == len(wire.getvalue())
 
 
-class HostParser(MultiPartParser):
-    """A parser of the host's, which names files in its own way."""
+class ProjectParser(MultiPartParser):
+    """A parser of the project's, which names files in its own way."""
 
     def sanitize_file_name(self, file_name):
-        return f"host-{file_name}"
+        return f"project-{file_name}"
 
 
 def chooses_parser(get_response):
-    """Choose the parser, as a middleware of the host's may since Django 6.1."""
+    """Choose the parser, as a middleware of the project's may since Django 6.1."""
 
     def middleware(request):
-        request.multipart_parser_class = HostParser
+        request.multipart_parser_class = ProjectParser
         return get_response(request)
 
     return middleware
 
 
-def test_parser_may_be_the_hosts(client, settings):
+def test_parser_may_be_the_projects(client, settings):
     settings.MIDDLEWARE = [f"{__name__}.chooses_parser", *settings.MIDDLEWARE]
 
-    assert names(upload(client, {"spam.txt": b"spam\n"})) == ["host-spam.txt"]
+    assert names(upload(client, {"spam.txt": b"spam\n"})) == ["project-spam.txt"]
 
 
 def reads_form(get_response):
-    """Read the form before the view, as a middleware of the host's may."""
+    """Read the form before the view, as a middleware of the project's may."""
 
     def middleware(request):
         request.POST.get("spam")
@@ -623,7 +626,7 @@ def reads_form(get_response):
 
 
 def reads_body(get_response):
-    """Read the body before the view, as a middleware of the host's may."""
+    """Read the body before the view, as a middleware of the project's may."""
 
     def middleware(request):
         request.spam = len(request.body)

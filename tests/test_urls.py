@@ -71,6 +71,7 @@ class TestDeletion:
         assert stored() == []
 
 
+@pytest.mark.fault(12)
 @pytest.mark.django_db(transaction=True)
 class TestFileCalledDelete:
     def test_get_downloads_it(self, client):
@@ -137,6 +138,7 @@ def bundle_url(bundle_id):
 
 @pytest.mark.django_db
 class TestBundleId:
+    @pytest.mark.fault(13)
     @pytest.mark.parametrize("bundle_id", BUNDLES.values(), ids=BUNDLES)
     def test_any_text_names_a_bundle(self, client, bundle_id):
         url = bundle_url(bundle_id)

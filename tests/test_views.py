@@ -106,7 +106,7 @@ class TestMainJob:
 
 
 def no_programs(file):
-    """Validate as a host would."""
+    """Validate as a project would."""
     if file.name.endswith(".exe"):
         raise ValidationError("No %(what)s, please.", params={"what": "programs"})
 
@@ -331,6 +331,7 @@ REFUSALS = [
 
 
 class TestRefusal:
+    @pytest.mark.fault(19, 32)
     @pytest.mark.parametrize("handler", ["Memory", "Temporary"])
     @pytest.mark.parametrize(("limits", "request_", "expected"), REFUSALS)
     @pytest.mark.django_db
@@ -449,6 +450,7 @@ ACCEPTED = [
 
 
 class TestAcceptance:
+    @pytest.mark.fault(19)
     @pytest.mark.parametrize("handler", ["Memory", "Temporary"])
     @pytest.mark.parametrize(("limits", "body", "expected"), ACCEPTED)
     @pytest.mark.django_db

@@ -1,9 +1,9 @@
-"""The URLs of the tests' host."""
+"""The URLs of the tests' project."""
 
 from django.contrib import admin
 from django.urls import include, path
 
-from tests.host import views
+from tests.project import views
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),

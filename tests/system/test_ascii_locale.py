@@ -9,11 +9,11 @@ import pytest
 
 from tests.servers import ROOT
 
-HOST = """
+PROJECT = """
 from tests.settings import *
 
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
-INSTALLED_APPS.remove("tests.host")
+INSTALLED_APPS.remove("tests.project")
 MEDIA_ROOT = "media"
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.TemporaryFileUploadHandler"
@@ -83,7 +83,7 @@ NAMES = [
 @pytest.fixture
 def in_process(tmp_path):
     """Return a function that does the main job in a process of its own."""
-    (tmp_path / "alone.py").write_text(HOST)
+    (tmp_path / "alone.py").write_text(PROJECT)
 
     def run(**environment):
         return subprocess.run(

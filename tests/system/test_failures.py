@@ -1,4 +1,4 @@
-"""Storages, disks, databases, sessions and hosts that fail, seen from outside.
+"""Storages, disks, databases, sessions and projects that fail, seen from outside.
 
 What was stored before survives, nothing is there by half, the answer is an error and
 the log says which.
@@ -760,7 +760,7 @@ class TestWire:  # pragma: no cover - measured on SQLite
 
 
 class Crash(Exception):
-    """Something in a host's code that nobody has thought of."""
+    """Something in a project's code that nobody has thought of."""
 
 
 VERBS = {
@@ -771,7 +771,7 @@ VERBS = {
 
 
 def crash_in_the_view(request, verb):
-    """Work with a bundle as a host's view does."""
+    """Work with a bundle as a project's view does."""
     VERBS[verb](Bundle(request.session, "foo"))
     raise Crash
 
@@ -790,7 +790,7 @@ urlpatterns = [
 
 
 def crash_in_a_transaction(get_response):
-    """Run requests in a transaction, as a host may, and roll it back."""
+    """Run requests in a transaction, as a project may, and roll it back."""
 
     def middleware(request):
         with transaction.atomic():
@@ -810,8 +810,8 @@ def crash_after_all(get_response):
     return middleware
 
 
-class TestHost:
-    """Code of the host's that fails when the app has done its part."""
+class TestProject:
+    """Code of the project's that fails when the app has done its part."""
 
     @pytest.fixture
     def crash_in(self, settings, visitor):

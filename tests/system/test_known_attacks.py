@@ -115,7 +115,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0"
 
 
 def only_images(file):
-    """Validate as a host would."""
+    """Validate as a project would."""
     if not file.content_type.startswith("image/"):
         raise ValidationError("Images only.")
 

@@ -592,6 +592,7 @@ REFUSED = ["..", ".", "/", "a/", "../..", "..\\", "&#46;.", "&sol;", "\u200d", "
 
 @pytest.mark.django_db
 class TestRefusedName:
+    @pytest.mark.fault(25)
     @pytest.mark.parametrize("name", [*REFUSED, "n" * 256, "\u0958" * 128])
     def test_nothing_is_stored_beside_it(self, client, place, name):
         for parts in ([part(), named(raw(name))], [named(raw(name)), part()]):
@@ -619,6 +620,7 @@ class TestRefusedName:
 class TestLongName:
     """A temporary file takes the extension of the upload, and file systems a limit."""
 
+    @pytest.mark.fault(26)
     @pytest.mark.parametrize("name", ["a." + "x" * 253, "ж." + "ж" * 253])
     def test_extension_may_be_as_long_as_the_name(self, client, temporary, name):
         assert names(upload(client, {name: b"spam\n"})) == [name]

@@ -25,7 +25,7 @@ from session_attachments.models import Attachment
 from session_attachments.web.responses import STATUSES
 from tests import servers
 from tests.clients import MULTIPART, NEEDS, form, part, send
-from tests.host.models import Contract
+from tests.project.models import Contract
 from tests.servers import TOKEN, running
 from tests.settings import INSTALLED_APPS, LOOPS, MIDDLEWARE
 from tests.storages import attach
@@ -456,7 +456,8 @@ def stocked(folder, **settings):
         client.post("/attachments/draft-7/", form(part()), MULTIPART)
         client.post("/attachments/unlisted/", form(part(name="delete")), MULTIPART)
         rows = [
-            {"model": "host.contract", "fields": {"attachment": row}} for row in (1, 2)
+            {"model": "project.contract", "fields": {"attachment": row}}
+            for row in (1, 2)
         ]
         (folder / "rows.json").write_text(json.dumps(rows))
         server.manage("loaddata", str(folder / "rows.json"))

@@ -41,7 +41,7 @@ print(removals)
 @pytest.fixture(scope="module", params=["gunicorn", "gunicorn processes"])
 def server(request, tmp_path_factory):
     """Run gunicorn with threads, or with processes; return the server."""
-    # With it the host's login is one transaction, without it is several.
+    # With it the project's login is one transaction, without it is several.
     atomic = request.param == "gunicorn"
     folder = tmp_path_factory.mktemp("gunicorn")
     with running(request.param, folder, atomic_requests=atomic, **IN_MEMORY) as server:
@@ -95,6 +95,7 @@ class Bundle:
         return answer.content.count(b"true")
 
 
+@pytest.mark.fault(24)
 def test_uploads_of_one_name_leave_one_of_them_whole(server):
     bundle = Bundle(server, "one")
     others = len(server.stored())
@@ -154,7 +155,7 @@ def test_all_verbs_and_the_command_leave_rows_with_their_files(server):
 
 
 # Only of a session that has been at the app before. If the first request of one that
-# the host has started is an upload, and races the login, what it writes into the
+# the project has started is an upload, and races the login, what it writes into the
 # session, the key, may be lost with the old session, and with it the upload.
 @pytest.mark.parametrize("user", range(3 * LOOPS))
 def test_answered_uploads_are_reachable_while_the_session_changes_keys(server, user):

@@ -27,8 +27,8 @@ from session_attachments.files.storage import attachment_storage
 from session_attachments.web.responses import STATUSES
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
-from tests.host.models import Enclosure, Letter
-from tests.host.views import login
+from tests.project.models import Enclosure, Letter
+from tests.project.views import login
 from tests.storages import attach
 
 ROOT = Path(__file__).parents[2]
@@ -226,7 +226,7 @@ class TestRecipes:
         assert [piece for piece in pieces if piece.strip() not in code] == []
         assert template.strip() in (example / "templates" / "write.html").read_text()
 
-    def test_tests_of_the_host(self, session, stored):
+    def test_tests_of_the_project(self, session, stored):
         (code,) = code_blocks("Testing your site")
         bundle = Bundle(session, "draft-7")
         add = "def add():\n    bundle.add(file)\n"

@@ -42,7 +42,7 @@ from tests.clients import (
     upload,
 )
 from tests.engines import REDIS, needs_redis
-from tests.host.models import Enclosure
+from tests.project.models import Enclosure
 from tests.servers import Client as Socket
 from tests.servers import another, eventually, going_on, running
 from tests.settings import INSTALLED_APPS

@@ -197,6 +197,7 @@ def stranger(cookie):
     return Client(HTTP_COOKIE=f"sessionid={cookie}")
 
 
+@pytest.mark.fault(3)
 @each(ENGINES)
 class TestStranger:
     def test_without_a_cookie_sees_nothing(self, engine, victim, version):

@@ -1,4 +1,4 @@
-"""Models of a host that point at attachments in every way."""
+"""Models of a project that point at attachments in every way."""
 
 from django.db import models
 

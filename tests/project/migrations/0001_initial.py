@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="enclosures",
-                        to="host.letter",
+                        to="project.letter",
                     ),
                 ),
             ],

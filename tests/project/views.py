@@ -1,4 +1,4 @@
-"""Views of a host that change the session."""
+"""Views of a project that change the session."""
 
 from django.contrib import auth
 from django.contrib.auth.models import User
@@ -46,14 +46,14 @@ def flush(request):
 
 @csrf_exempt
 def visit(request):
-    """Use the session, as any page of a host may."""
+    """Use the session, as any page of a project may."""
     request.session["visited"] = True
     return HttpResponse()
 
 
 @csrf_exempt
 def buy(request):
-    """Write into the session what another page of the host reads."""
+    """Write into the session what another page of the project reads."""
     request.session["bought"] = True
     return HttpResponse()
 
