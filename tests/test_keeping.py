@@ -503,27 +503,6 @@ class TestFailure:
         assert len(tries) == 1
         assert_as_before()
 
-    @pytest.mark.skipif(
-        connection.vendor != "postgresql", reason="needs PostgreSQL's isolation"
-    )
-    def test_conflict_above_read_committed(  # pragma: no cover - measured on SQLite
-        self, session, bundle
-    ):
-        def fail():
-            with transaction.atomic():
-                connection.cursor().execute(
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-                )
-                assert len(bundle) == 2
-                at_once(Bundle(session, "foo").clear)
-                take_and_send(bundle)
-
-        with pytest.raises(OperationalError) as caught:
-            fail()
-
-        assert is_conflict(caught.value)
-        assert Letter.objects.count() == 0
-
     def test_kept_file_that_cannot_be_deleted_is_logged(
         self, bundle, settings, contents, caplog
     ):
@@ -580,6 +559,33 @@ class TestAtOnce:
 
     def test_others_are_told_if_they_saw_some(self, take_at_once, assert_kept):
         assert sorted(take_at_once(seen=2), key=str) == [2, "gone", "gone", "gone"]
+
+        assert_kept()
+
+    @pytest.mark.skipif(
+        connection.vendor == "sqlite", reason="SQLite lets one write at a time"
+    )
+    def test_conflict_of_serializable_transactions_is_the_projects(
+        self, session, assert_kept
+    ):  # pragma: no cover - measured on SQLite
+        start = threading.Barrier(2, timeout=10)
+        postgresql = connection.vendor == "postgresql"
+        serializable = "TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+
+        def work():
+            with connection.cursor() as cursor:
+                prefix = "CHARACTERISTICS AS " if postgresql else ""
+                cursor.execute(f"SET SESSION {prefix}{serializable}")
+            bundle = Bundle(session, "foo")
+            try:
+                with transaction.atomic():
+                    assert len(bundle) == 2
+                    start.wait()
+                    return take_and_send(bundle)
+            except OperationalError as error:
+                return is_conflict(error)
+
+        assert sorted(at_once(work, work)) == [True, 2]
 
         assert_kept()
 
@@ -834,6 +840,18 @@ class TestOpen:
             file.seek(-4, os.SEEK_END)
             assert file.read() == b"spam"
         assert file.closed
+
+    def test_file_at_that_path_is_not_opened(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "settings.py").write_text("secret")
+        file = attach("settings.py", b"harmless").open()
+
+        file.read()
+        assert file.open("rb").read() == b"harmless"
+        file.close()
+
+        with pytest.raises(ValueError, match="closed"):
+            file.open()
 
     def test_file_can_be_saved_in_a_field(self, spam):
         enclosure = Enclosure()
