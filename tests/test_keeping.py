@@ -470,16 +470,17 @@ class TestFailure:
 
         assert_as_before()
 
-    def test_hook_that_fails_after_the_commit(self, bundle, contents):
+    @pytest.mark.parametrize("error", [ValueError, IntegrityError])
+    def test_hook_that_fails_after_the_commit(self, bundle, contents, error):
         def hook():
-            raise ValueError("too late")
+            raise error("too late")
 
         def fail():
             with bundle.take() as attachments:
                 send(attachments)
                 transaction.on_commit(hook)
 
-        with pytest.raises(ValueError, match="too late"):
+        with pytest.raises(error, match="too late"):
             fail()
 
         assert len(bundle) == 0
@@ -889,10 +890,6 @@ class TestOpen:
             spam.open()
 
 
-class Named(FileSystemStorage):
-    """A folder with options of its own: see ``store_kept_in``."""
-
-
 class Encrypting(FileSystemStorage):
     """Writes other bytes than it reads."""
 
@@ -902,6 +899,16 @@ class Encrypting(FileSystemStorage):
 
     def _save(self, name, content):
         return super()._save(name, ContentFile(flip(content.read())))
+
+
+class Stamping(FileSystemStorage):
+    """Changes what it has written."""
+
+    def _save(self, name, content):
+        name = super()._save(name, content)
+        with open(self.path(name), "r+b") as file:
+            file.write(b"stamp")
+        return name
 
 
 def flip(content):
@@ -1156,6 +1163,14 @@ class TestOtherStorages:
         with kept.open() as file:
             assert file.read() == b"egg"
         assert len(stored()) == 2
+
+    def test_target_that_changes_the_file_in_its_place(self, spam, kept_in):
+        kept_in("tests.test_keeping.Stamping")
+
+        kept = keep(spam)
+
+        assert Path(kept.path).read_bytes().startswith(b"stamp")
+        assert Path(spam.file.path).read_bytes().startswith(b"spam")
 
     def test_stream_is_read_in_blocks(self, settings, kept_in):
         store_in(settings, Calls())
