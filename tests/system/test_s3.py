@@ -1011,6 +1011,30 @@ class TestKeep:
 
         assert not [asked for asked in s3.asked if asked.startswith("GET")]
         assert s3.stored(kept) == {"a/b/letters/spam.txt": DIGITS}
+        acl = s3.client.get_object_acl(Bucket=kept, Key="a/b/letters/spam.txt")
+        assert "READ" in [grant["Permission"] for grant in acl["Grants"]]
+
+    def test_each_is_asked_with_its_own_key(self, s3, spam, keep):
+        asked = []
+
+        def note(proxy, body):
+            asked.append("other" in proxy.headers["Authorization"])
+            proxy.pass_on(body)
+
+        s3.faults = dict.fromkeys(["HEAD", "PUT"], note)
+
+        keep(spam, access_key="other")
+
+        assert asked == [False, True, False, True]
+
+    def test_storage_may_give_another_name(self, s3, spam, keep, monkeypatch):
+        field = Enclosure._meta.get_field("file")
+        monkeypatch.setattr(field, "upload_to", lambda instance, name: "same")
+
+        files = [keep(spam, file_overwrite=False) for _ in range(2)]
+
+        assert len({file.name for file in files}) == 2
+        assert not [asked for asked in s3.asked if asked.startswith("GET")]
 
     def test_copy_is_what_an_upload_would_be(self, s3, spam, keep):
         keep(
