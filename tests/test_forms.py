@@ -16,6 +16,7 @@ from django.urls import include, path
 from django.utils.datastructures import MultiValueDict
 
 from session_attachments.bundles import Bundle
+from session_attachments.exceptions import AttachmentsGone
 from session_attachments.forms import (
     AttachmentsField,
     AttachmentsFormMixin,
@@ -61,9 +62,8 @@ def page(request, *, form_class=LetterForm, template="{{ form.as_div }}", **kwar
 
 
 def sent(bundle):
-    names = [attachment.filename for attachment in bundle]
-    bundle.clear()
-    return HttpResponse(f"sent: {names}")
+    with bundle.take() as attachments:
+        return HttpResponse(f"sent: {[row.filename for row in attachments]}")
 
 
 def answer(request, template, **context):
@@ -178,9 +178,7 @@ class TestPromise:
 
     def test_more_than_was_seen_is_fine(self, client):
         page = failed(client, ONE)
-        upload(
-            client, {"more.txt": b"more"}, url=page.find("session-attachments")["url"]
-        )
+        upload(client, {"more.txt": b"more"}, list_url(page))
 
         page = page.post(client, {"body": "x"})
 
@@ -195,23 +193,42 @@ class TestPromise:
         assert "meanwhile" in page.errors[0]
         assert listed(page) == []
 
+    def cleaned(self, client, page):
+        """Return the valid form that ``page`` would send."""
+        names = ("attachments-bundle", "attachments-seen")
+        data = {name: page.value(name) for name in names}
+        form = LetterForm(data | {"body": "Dear Sir"}, session=client.session)
+        assert form.is_valid()
+        return form
+
     def test_upload_after_cleaning_stays(self, client):
         page = failed(client, ONE)
-        form = LetterForm(
-            {"body": "x", "attachments-bundle": page.value("attachments-bundle")}
-            | {"attachments-seen": "1"},
-            session=client.session,
-        )
-        assert form.is_valid()
-        upload(
-            client, {"more.txt": b"more"}, url=page.find("session-attachments")["url"]
-        )
+        bundle = self.cleaned(client, page).cleaned_data["attachments"]
 
-        assert len(form.cleaned_data["attachments"]) == 1
-        assert [a.filename for a in form.cleaned_data["attachments"]] == ["one.txt"]
-        form.cleaned_data["attachments"].clear()
+        upload(client, {"more.txt": b"more"}, list_url(page))
 
+        assert [attachment.filename for attachment in bundle] == ["one.txt"]
+        assert sent(bundle).content == b"sent: ['one.txt']"
         assert Attachment.objects.get().filename == "more.txt"
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_what_vanished_after_cleaning_is_gone(self, client, replaced):
+        page = failed(client, ONE, TWO)
+        form = self.cleaned(client, page)
+        if replaced:
+            upload(client, {"one.txt": b"new"}, list_url(page))
+        else:
+            client.delete(next(iter(page.links)))
+
+        with pytest.raises(AttachmentsGone) as gone:
+            sent(form.cleaned_data["attachments"])
+        form.add_error("attachments", str(gone.value))
+
+        html = form.as_div()
+        assert "have been sent or removed meanwhile" in html
+        assert (">one.txt<" in html) is replaced
+        assert ">two.txt<" in html
+        assert "Dear Sir" in html
 
 
 class TestRemoval:
@@ -734,6 +751,14 @@ class TestPage:
         html = str(LetterForm(session=SessionStore())["attachments"])
 
         assert " url=" not in html
+
+    def test_strict_csp_has_nothing_to_forbid(self, client):
+        page = failed(client, ONE)
+
+        tags = {tag for tag, _attrs in page.tags}
+        attributes = {name for _tag, attrs in page.tags for name in attrs}
+        assert not {"script", "style"} & tags
+        assert not {name for name in attributes if name.startswith(("on", "style"))}
 
     def test_errors_are_tied_to_the_field(self, client):
         page = get(client, "/required/").post(client, {"body": "x"})
