@@ -339,6 +339,18 @@ class TestStoring:
         assert page.errors == ["two.txt: No more than 1 files are allowed."]
         assert listed(page) == ["one.txt"]
 
+    def test_file_is_named_though_its_name_is_a_word_of_the_sentence(
+        self, client, settings
+    ):
+        settings.SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 0
+
+        page = get(client).post(client, {}, {"attachments": [("files", b"x")]})
+
+        assert page.errors[-1] == (
+            "files: You would store more than 0\xa0bytes. "
+            "Please remove some files first."
+        )
+
     def test_validator_refuses_with_its_message(self, client, settings):
         settings.SESSION_ATTACHMENTS_VALIDATORS = ["tests.test_forms.refuse_two"]
 
@@ -882,6 +894,26 @@ class TestCleaningAgain:
         form.full_clean()
 
         assert form.has_error("attachments", "gone")
+
+
+class TestTwoFields:
+    def test_each_has_its_bundle(self):
+        class Form(LetterForm):
+            scans = AttachmentsField()
+
+        session = SessionStore()
+        files = {"attachments": SimpleUploadedFile(*ONE)}
+        files["scans"] = SimpleUploadedFile(*TWO)
+        form = Form({}, files, session=session)
+        assert [*form.errors] == ["body"]
+
+        form = Form(form.data | {"body": "x"}, session=session)
+
+        assert form.is_valid()
+        names = [
+            [*map(str, form.cleaned_data[name])] for name in ("attachments", "scans")
+        ]
+        assert names == [["one.txt"], ["two.txt"]]
 
 
 class TestSession:
