@@ -127,12 +127,12 @@ class LetterAdmin(admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        form.cleaned_data["attachments"].clear()
+        sent(form.cleaned_data["attachments"])
 
     def save_formset(self, request, form, formset, change):
         super().save_formset(request, form, formset, change)
         for row in filter(None, (form.cleaned_data for form in formset)):
-            row["attachments"].clear()
+            sent(row["attachments"])
 
 
 site = admin.AdminSite(name="letters")
