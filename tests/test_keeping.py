@@ -470,16 +470,17 @@ class TestFailure:
 
         assert_as_before()
 
-    def test_hook_that_fails_after_the_commit(self, bundle, contents):
+    @pytest.mark.parametrize("error", [ValueError, IntegrityError])
+    def test_hook_that_fails_after_the_commit(self, bundle, contents, error):
         def hook():
-            raise ValueError("too late")
+            raise error("too late")
 
         def fail():
             with bundle.take() as attachments:
                 send(attachments)
                 transaction.on_commit(hook)
 
-        with pytest.raises(ValueError, match="too late"):
+        with pytest.raises(error, match="too late"):
             fail()
 
         assert len(bundle) == 0
@@ -502,27 +503,6 @@ class TestFailure:
 
         assert len(tries) == 1
         assert_as_before()
-
-    @pytest.mark.skipif(
-        connection.vendor != "postgresql", reason="needs PostgreSQL's isolation"
-    )
-    def test_conflict_above_read_committed(  # pragma: no cover - measured on SQLite
-        self, session, bundle
-    ):
-        def fail():
-            with transaction.atomic():
-                connection.cursor().execute(
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-                )
-                assert len(bundle) == 2
-                at_once(Bundle(session, "foo").clear)
-                take_and_send(bundle)
-
-        with pytest.raises(OperationalError) as caught:
-            fail()
-
-        assert is_conflict(caught.value)
-        assert Letter.objects.count() == 0
 
     def test_kept_file_that_cannot_be_deleted_is_logged(
         self, bundle, settings, contents, caplog
@@ -580,6 +560,33 @@ class TestAtOnce:
 
     def test_others_are_told_if_they_saw_some(self, take_at_once, assert_kept):
         assert sorted(take_at_once(seen=2), key=str) == [2, "gone", "gone", "gone"]
+
+        assert_kept()
+
+    @pytest.mark.skipif(
+        connection.vendor == "sqlite", reason="SQLite lets one write at a time"
+    )
+    def test_conflict_of_serializable_transactions_is_the_projects(
+        self, session, assert_kept
+    ):  # pragma: no cover - measured on SQLite
+        start = threading.Barrier(2, timeout=10)
+        postgresql = connection.vendor == "postgresql"
+        serializable = "TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+
+        def work():
+            with connection.cursor() as cursor:
+                prefix = "CHARACTERISTICS AS " if postgresql else ""
+                cursor.execute(f"SET SESSION {prefix}{serializable}")
+            bundle = Bundle(session, "foo")
+            try:
+                with transaction.atomic():
+                    assert len(bundle) == 2
+                    start.wait()
+                    return take_and_send(bundle)
+            except OperationalError as error:
+                return is_conflict(error)
+
+        assert sorted(at_once(work, work)) == [True, 2]
 
         assert_kept()
 
@@ -835,6 +842,18 @@ class TestOpen:
             assert file.read() == b"spam"
         assert file.closed
 
+    def test_file_at_that_path_is_not_opened(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "settings.py").write_text("secret")
+        file = attach("settings.py", b"harmless").open()
+
+        file.read()
+        assert file.open("rb").read() == b"harmless"
+        file.close()
+
+        with pytest.raises(ValueError, match="closed"):
+            file.open()
+
     def test_file_can_be_saved_in_a_field(self, spam):
         enclosure = Enclosure()
 
@@ -871,10 +890,6 @@ class TestOpen:
             spam.open()
 
 
-class Named(FileSystemStorage):
-    """A folder with options of its own: see ``store_kept_in``."""
-
-
 class Encrypting(FileSystemStorage):
     """Writes other bytes than it reads."""
 
@@ -884,6 +899,16 @@ class Encrypting(FileSystemStorage):
 
     def _save(self, name, content):
         return super()._save(name, ContentFile(flip(content.read())))
+
+
+class Stamping(FileSystemStorage):
+    """Changes what it has written."""
+
+    def _save(self, name, content):
+        name = super()._save(name, content)
+        with open(self.path(name), "r+b") as file:
+            file.write(b"stamp")
+        return name
 
 
 def flip(content):
@@ -1139,6 +1164,14 @@ class TestOtherStorages:
             assert file.read() == b"egg"
         assert len(stored()) == 2
 
+    def test_target_that_changes_the_file_in_its_place(self, spam, kept_in):
+        kept_in("tests.test_keeping.Stamping")
+
+        kept = keep(spam)
+
+        assert Path(kept.path).read_bytes().startswith(b"stamp")
+        assert Path(spam.file.path).read_bytes().startswith(b"spam")
+
     def test_stream_is_read_in_blocks(self, settings, kept_in):
         store_in(settings, Calls())
         attachment = attach("large.bin", bytes(MEGABYTE))
@@ -1217,24 +1250,21 @@ class TestName:
         first = keep(attach("spam.txt", b"first"))
         second = keep(attach("spam.txt", b"second", bundle="bar"))
 
-        assert first.name == "letters/spam.txt"
+        assert first.name == "letters/spam.txt" != second.name
         assert contents("letters") == {first.name: b"first", second.name: b"second"}
 
-    def test_storage_that_overwrites(self, kept_in, contents):
-        first, second = attach("a b.txt", b"first"), attach("a_b.txt", b"second")
-        kept_in(allow_overwrite=True)
-
-        first, second = keep(first), keep(second)
-
-        assert contents("letters") == {first.name: b"first", second.name: b"second"}
-
-    def test_storage_that_overwrites_a_name_cut_off(self, kept_in, contents):
-        names = ["a" * 254 + last for last in "bc"]
+    @pytest.mark.parametrize(
+        "names",
+        [("a b.txt", "a_b.txt"), ("a" * 254 + "b", "a" * 254 + "c")],
+        ids=["alike when cleaned", "alike when cut"],
+    )
+    def test_storage_that_overwrites(self, kept_in, contents, names):
         attachments = [attach(name, name.encode()) for name in names]
         kept_in(allow_overwrite=True)
 
         files = [keep(attachment) for attachment in attachments]
 
+        assert len({file.name for file in files}) == 2
         assert contents("letters") == {
             file.name: name.encode() for file, name in zip(files, names, strict=True)
         }

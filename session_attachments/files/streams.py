@@ -95,6 +95,11 @@ class NamedFile(File):  # type: ignore[type-arg]
         self.size = stored.size
         self.content_type = mimetype
 
+    def open(self, *args: Any, **options: Any) -> NamedFile:
+        """Go back to the beginning; Django would open what lies at its name."""
+        self.seek(0)
+        return self
+
 
 def _is_local(file: Any) -> bool:
     """Whether ``file`` is one of the operating system's, with nothing in between.
