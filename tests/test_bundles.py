@@ -87,13 +87,6 @@ class TestReading:
         with django_assert_num_queries(1):
             assert len([attachment.size for attachment in bundle]) == 2
 
-    def test_names_sort_by_code_point(self, bundle):
-        names = ["é.txt", "a .txt", "Z.txt", "a.txt", "_.txt", "😀.txt", "ﬀ.txt", "я"]
-
-        add(bundle, *((name, b"") for name in names))
-
-        assert [a.filename for a in bundle] == sorted(names)
-
     def test_bundles_of_one_session_are_apart(self, session, bundle):
         add(bundle, spam=b"spam\n")
 
@@ -120,19 +113,6 @@ class TestReading:
 
         assert found == Bundle(session, "cafe\u0301").get("re\u0301sume\u0301.pdf")
         assert (found.bundle, found.filename) == ("caf\xe9", "r\xe9sum\xe9.pdf")
-
-    def test_names_that_differ_in_a_code_point_are_different(self, session):
-        names = ["resume.pdf", "RESUME.pdf", "Résumé.pdf", "a", "a ", "ａ"]
-
-        for number, name in enumerate(names):
-            add(Bundle(session, "draft"), (name, b"%d" % number))
-            add(Bundle(session, name), ("same", b"%d" % number))
-
-        assert contents(Bundle(session, "draft")) == {
-            name: b"%d" % number for number, name in enumerate(names)
-        }
-        for number, name in enumerate(names):
-            assert contents(Bundle(session, name)) == {"same": b"%d" % number}
 
     @pytest.mark.parametrize("name", ["no\0t", "\ud800", "", "x" * 300, "\n"])
     def test_name_that_cannot_be_is_not_found(self, bundle, name):

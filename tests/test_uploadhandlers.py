@@ -762,16 +762,3 @@ class TestNames:
 
         assert content(client.get(url)) == b"spam\n"
         assert client.post(f"{url}delete/").content == b"[true]\r\n"
-
-    @pytest.mark.parametrize(
-        "name", ["résumé.txt", "Resume.txt", "Résumé.txt ", "Re\u0301sume.txt", "Ré"]
-    )
-    def test_other_code_points_are_another_name(self, client, name):
-        upload(client, {"Résumé.txt": b"spam\n"})
-        url = f"{URL}{quote(name)}/"
-
-        assert problem(client.get(url)) == (404, "not_found")
-        assert client.delete(url).content == b"[false]\r\n"
-        upload(client, {name: b"egg\n"})
-        name = unicodedata.normalize("NFC", name)
-        assert shelf(client) == {"Résumé.txt": b"spam\n", name: b"egg\n"}
