@@ -41,7 +41,7 @@ from tests.clients import needs_libmagic
 from tests.project.models import Contract
 from tests.storages import Lost, at_once, store_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

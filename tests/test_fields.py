@@ -11,6 +11,8 @@ from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from tests.clients import URL, content, names, upload
 
+pytestmark = pytest.mark.database
+
 # No two are the same to us; to one collation or another most of them are.
 NAMES = sorted(
     [

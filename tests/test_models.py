@@ -27,7 +27,7 @@ from tests.storages import (
     store_in,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 # All ways that a row can go, but for the admin's, which is the first.
 WAYS = {

@@ -125,6 +125,7 @@ class TestAge:
         assert command(older_than=None) == ("", "", (MISSING, 1))
         assert len(stored()) == 1
 
+    @pytest.mark.database
     @pytest.mark.fault(33)
     @pytest.mark.parametrize(
         ("days", "limit"),
@@ -235,6 +236,7 @@ class TestAge:
             call_command("remove_outdated_attachments", "--older-than=0", stdout=stdout)
 
 
+@pytest.mark.database
 class TestOutput:
     @pytest.mark.parametrize(
         ("attachments", "files", "line"),
@@ -380,6 +382,7 @@ class TestOutput:
         )
 
 
+@pytest.mark.database
 class TestProcess:
     def test_success_exits_0(self, process, media, stored):
         attach("old.txt", created=CREATED)

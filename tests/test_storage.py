@@ -174,6 +174,7 @@ class TestName:
         assert remote == {name: b"spam"}
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestFailures:
     def test_partial_file_is_removed(self, client, use_storage, stored):

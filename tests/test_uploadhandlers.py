@@ -736,6 +736,7 @@ NAMES = {
 }
 
 
+@pytest.mark.database
 class TestNames:
     @pytest.mark.parametrize(("sent", "name"), NAMES.values(), ids=NAMES)
     @pytest.mark.parametrize("handler", [MEMORY, TEMPORARY])

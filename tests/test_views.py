@@ -26,6 +26,7 @@ MEGABYTE = 1024 * 1024
 HANDLERS = "django.core.files.uploadhandler."
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestMainJob:
     def test_upload_lists_what_this_request_stored(self, client, stored):
@@ -484,6 +485,7 @@ class TestAcceptance:
         assert shelf(client) == expected
         assert list(temporary.iterdir()) == []
 
+    @pytest.mark.database
     @pytest.mark.django_db
     def test_upload_spends_a_quota_on_what_is_stored_already(
         self, client, settings, stored
@@ -527,6 +529,7 @@ def writes_session(statements):
     )
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 class TestCost:
     @pytest.mark.parametrize("number", [1, 100, 1000])
