@@ -41,7 +41,8 @@ from tests.clients import needs_libmagic
 from tests.project.models import Contract
 from tests.storages import Lost, at_once, store_in
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+committed = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -224,6 +225,7 @@ class TestAdd:
 
         assert contents(bundle) == {"spam.txt": b"spam\n"}
 
+    @committed
     def test_replacement_takes_the_old_file_away(self, bundle, stored):
         (old,) = add(bundle, spam=b"old")
 
@@ -289,6 +291,7 @@ def refuse_pdf(file):
         raise ValidationError("No PDF, please.")
 
 
+@committed
 class TestRemove:
     def test_remove_says_whether_there_was_one(self, bundle, stored):
         add(bundle, spam=b"spam\n")
@@ -318,6 +321,7 @@ class TestRemove:
         assert bundle.clear() == 1
 
 
+@committed
 class TestProtected:
     """A project's model holds on to an attachment."""
 
@@ -345,6 +349,7 @@ class TestProtected:
         assert len(stored()) == 1
 
 
+@committed
 class TestQuotas:
     MB = 1024 * 1024
 
@@ -438,6 +443,7 @@ class TestQuotas:
         assert len(Bundle(session, "draft-7")) == 3
 
 
+@committed
 class TestFaults:
     def test_full_disk_keeps_what_was_there(self, bundle, settings, stored):
         add(bundle, spam=b"old", egg=b"old")
@@ -529,6 +535,7 @@ def insert_note_on_nothing(execute, sql, params, many, context):
     return result
 
 
+@committed
 class TestAfterCommit:
     """What of the project's fails after the commit."""
 
@@ -579,6 +586,7 @@ class TestAfterCommit:
         assert contents(bundle) == {"egg.txt": b"egg"}
 
 
+@committed
 def test_insertion_in_a_transaction_of_the_projects_is_not_tried_in_vain(bundle):
     # What it would have locked stays locked then.
     add(bundle, spam=b"old")

@@ -74,7 +74,7 @@ class TestDeletion:
 
 @pytest.mark.database
 @pytest.mark.fault(12)
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestFileCalledDelete:
     def test_get_downloads_it(self, client):
         upload(client, FILES)

@@ -24,10 +24,11 @@ from tests.storages import Calls, store_in
 
 MEGABYTE = 1024 * 1024
 HANDLERS = "django.core.files.uploadhandler."
+committed = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.database
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestMainJob:
     def test_upload_lists_what_this_request_stored(self, client, stored):
         upload(client, {"old.txt": b"old"})
@@ -37,6 +38,7 @@ class TestMainJob:
         assert names(response) == ["egg.txt", "spam.txt"]
         assert len(stored()) == 3
 
+    @committed
     def test_upload_replaces_the_attachment_of_that_name(self, client, stored):
         upload(client, {"spam.txt": b"old", "egg.txt": b"egg\n"})
         before = stored()
@@ -76,6 +78,7 @@ class TestMainJob:
         assert foreign.headers == missing.headers
         assert content(other.get(f"{URL}spam.txt/")) == b"spam\n"
 
+    @committed
     def test_delete_removes_row_and_file(self, client, stored):
         upload(client, {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
 
@@ -86,6 +89,7 @@ class TestMainJob:
         assert len(stored()) == 1
         assert client.post(f"{URL}spam.txt/delete/").content == b"[false]\r\n"
 
+    @committed
     def test_delete_in_another_session_does_nothing(self, client, stored):
         other = type(client)()
         upload(other, {"spam.txt": b"spam\n"})
@@ -96,6 +100,7 @@ class TestMainJob:
         assert shelf(other) == {"spam.txt": b"spam\n"}
         assert len(stored()) == 1
 
+    @committed
     def test_delete_bundle_answers_once_an_attachment(self, client, stored):
         upload(client, {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
         upload(client, {"spam.txt": b"bar"}, "/attachments/bar/")
