@@ -147,6 +147,6 @@ def session_of(form: object) -> SessionBase:
 def validation_error(error: AttachmentError, name: str = "") -> ValidationError:
     """Return ``error`` as one of a form; its sentence names the file ``name``."""
     sentence = str(error)
-    if name not in sentence:
+    if name and "%(name)s" not in str(error.detail):
         sentence = f"{name}: {sentence}"
     return ValidationError(sentence, code=error.code)

@@ -79,6 +79,7 @@ def rows(db):
     return make
 
 
+@pytest.mark.database
 class TestList:
     def test_list_shows_what_there_is(self, admin_client, rows):
         rows("spam.txt", bundle="mail", mimetype="text/plain", size=5 * 1024)
@@ -212,6 +213,7 @@ class TestList:
         assert attachment.get_absolute_url() not in text
 
 
+@pytest.mark.database
 class TestSearch:
     @pytest.mark.parametrize(
         ("words", "expected"),
@@ -236,6 +238,7 @@ class TestSearch:
             assert listed(admin_client.get(LIST, {"q": secret[:10]})) == []
 
 
+@pytest.mark.database
 class TestSession:
     def links(self, response):
         """Return the links to sessions, in the order of the rows."""
@@ -356,6 +359,7 @@ class TestSession:
         assert f"{shown} (2)" in text
 
 
+@pytest.mark.database
 class TestAge:
     @pytest.mark.parametrize(
         ("days", "expected"),
@@ -403,6 +407,7 @@ class TestAge:
         assert listed(response) == ["spam.txt"]
 
 
+@pytest.mark.database
 class TestType:
     def test_types_are_offered_and_filter(self, admin_client, rows):
         rows("spam.txt", mimetype="text/plain")
@@ -679,6 +684,7 @@ class TestReadOnly:
             assert f"{value}<" in text
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestDeletion:
     @pytest.mark.fault(29)
@@ -790,6 +796,7 @@ class Form(HTMLParser):
             self.fields.setdefault(attrs["name"], []).append(attrs["value"])
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestDeletionAcrossPages:
     def ask(self, client, url=LIST):

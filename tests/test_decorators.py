@@ -421,6 +421,7 @@ def atomic_requests(monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestAtomicRequests:
     @pytest.mark.parametrize("enforce", [True, False])

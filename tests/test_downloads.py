@@ -158,6 +158,7 @@ NAMES = {
 }
 
 
+@pytest.mark.database
 class TestNames:
     @pytest.mark.fault(9, 10, 11)
     @pytest.mark.parametrize(("name", "expected"), NAMES.items())
@@ -392,6 +393,7 @@ MISSING = [
 ]
 
 
+@pytest.mark.database
 class TestReplacedMeanwhile:
     @pytest.mark.django_db(transaction=True)
     def test_download_sends_the_new_one(self, client, settings):

@@ -11,6 +11,8 @@ from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from tests.clients import URL, content, names, upload
 
+pytestmark = pytest.mark.database
+
 # No two are the same to us; to one collation or another most of them are.
 NAMES = sorted(
     [
@@ -18,6 +20,7 @@ NAMES = sorted(
         "A",
         "B.txt",
         "RESUME.pdf",
+        "_.txt",
         "a",
         "a ",
         "a  ",
@@ -38,6 +41,7 @@ NAMES = sorted(
         "Ё.txt",
         "е.txt",
         "ё.txt",
+        "ﬀ.txt",
         "\uff41.txt",
         "😀.png",
         "😁.png",
@@ -71,7 +75,9 @@ class TestNames:
     def test_similar_name_is_not_found(self, client, bundle, name):
         bundle.add(ContentFile(b"", "a"))
 
-        assert client.get(f"{URL}{quote(name)}/").status_code == 404
+        url = f"{URL}{quote(name)}/"
+        assert client.get(url).status_code == 404
+        assert client.delete(url).json() == [False]
         assert not bundle.remove(name)
         assert len(bundle) == 1
 
@@ -84,11 +90,15 @@ class TestNames:
         assert content(client.get(f"{URL}resume.pdf/")) == b"1"
 
     def test_bundle_ids_are_distinct(self, client):
-        for number, bundle in enumerate(["foo", "FOO", "foo ", "fóo"]):
-            upload(client, {f"{number}.txt": b""}, url=f"/attachments/{bundle}/")
+        urls = [
+            f"/attachments/{quote(bundle)}/"
+            for bundle in ("foo", "FOO", "foo ", "fóo", "\uff46oo")
+        ]
+        for number, url in enumerate(urls):
+            upload(client, {f"{number}.txt": b""}, url)
 
-        assert names(client.get("/attachments/foo/")) == ["0.txt"]
-        assert names(client.get("/attachments/foo%20/")) == ["2.txt"]
+        for number, url in enumerate(urls):
+            assert names(client.get(url)) == [f"{number}.txt"]
 
     def test_sessions_are_distinct(self, client, bundle):
         bundle.add(ContentFile(b"", "a"))

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+from pathlib import Path
 
+import django_htmx
 import pytest
 from django import forms
 from django.contrib import admin
@@ -127,12 +129,12 @@ class LetterAdmin(admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        form.cleaned_data["attachments"].clear()
+        sent(form.cleaned_data["attachments"])
 
     def save_formset(self, request, form, formset, change):
         super().save_formset(request, form, formset, change)
         for row in filter(None, (form.cleaned_data for form in formset)):
-            row["attachments"].clear()
+            sent(row["attachments"])
 
 
 site = admin.AdminSite(name="letters")
@@ -140,6 +142,42 @@ site.register(Letter, LetterAdmin)
 
 BUTTON = "{% csrf_token %}{{ form.as_div }}<button>Send</button>"
 CRISPY = "{% load crispy_forms_tags %}"
+
+
+def htmx(request):
+    """Show a page into which htmx puts a form."""
+    return HttpResponse(
+        '<!doctype html><script src="/htmx.js"></script><div id="place"></div>'
+        '<button hx-get="/fragment/" hx-target="#place">Write</button>'
+    )
+
+
+def htmx_script(request):
+    folder = Path(django_htmx.__file__).parent / "static" / "django_htmx"
+    script = (folder / "htmx-4.min.js").read_bytes()
+    return HttpResponse(script, content_type="text/javascript")
+
+
+def fragment(request):
+    """Answer as ``page`` does, in what htmx puts into a page."""
+    response = page(
+        request, template="{% csrf_token %}{{ form.as_div }}<button>Send</button>"
+    )
+    html = response.content.replace(
+        b'<form method="post" enctype="multipart/form-data">',
+        b'<form hx-post="/fragment/" hx-encoding="multipart/form-data" '
+        b'hx-target="#place">',
+    )
+    return HttpResponse(html)
+
+
+def strict(request):
+    """Answer as ``page`` does, and let the browser refuse what is inline."""
+    response = page(request, template=BUTTON)
+    policy = "default-src 'none'; script-src 'self'; style-src 'self'"
+    response.headers["Content-Security-Policy"] = policy
+    return response
+
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),
@@ -152,6 +190,10 @@ urlpatterns = [
     path("crispy/", page, {"template": CRISPY + "{{ form|crispy }}"}),
     path("layout/", page, {"template": CRISPY + "{% crispy form %}"}),
     path("admin/", site.urls),
+    path("htmx/", htmx),
+    path("htmx.js", htmx_script),
+    path("fragment/", fragment),
+    path("strict/", strict),
 ]
 
 
@@ -322,10 +364,7 @@ class TestAdmin:
 
         page = start.post(admin_client, {"enclosures-TOTAL_FORMS": "2"}, files)
 
-        assert (
-            page.errors
-            == ["Please correct the error below.", "This field is required."][1:]
-        )
+        assert page.errors == ["This field is required."]
         assert "two.txt" in listed(page)
         assert page.value("enclosures-1-attachments-bundle") != ""
 
@@ -545,6 +584,39 @@ class TestBrowser:
 
         assert names == ["one.txt", "two.txt"]
         assert text == "sent: ['two.txt']"
+
+    def test_files_survive_in_what_htmx_inserts(self, live_server):
+        async def work(page):
+            await page.goto(f"{live_server.url}/htmx/")
+            await page.click("text=Write")
+            await page.set_input_files("[type=file]", [file(*ONE), file(*TWO)])
+            await page.fill("textarea", " ")
+            await page.click("text=Send")
+            await page.wait_for_selector(".errorlist")
+            names = await page.locator("session-attachments a").all_inner_texts()
+            await page.fill("textarea", "Dear Sir")
+            await page.click("text=Send")
+            await page.wait_for_selector("text=sent:")
+            return names, await page.inner_text("#place"), page.url
+
+        names, text, url = self.use(work)
+
+        assert names == ["one.txt", "two.txt"]
+        assert text == "sent: ['one.txt', 'two.txt']"
+        assert url == f"{live_server.url}/htmx/"
+
+    def test_nothing_is_inline(self, live_server):
+        async def work(page):
+            refused = []
+            page.on("console", lambda message: refused.append(message.text))
+            await page.goto(f"{live_server.url}/strict/")
+            await page.set_input_files("[type=file]", [file(*ONE)])
+            await page.fill("textarea", " ")
+            await page.click("button")
+            await page.wait_for_selector("session-attachments a")
+            return refused
+
+        assert self.use(work) == []
 
     def test_add_another_of_the_admin(self, live_server):
         User.objects.create_superuser("admin", password="admin")

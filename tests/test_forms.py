@@ -16,6 +16,7 @@ from django.urls import include, path
 from django.utils.datastructures import MultiValueDict
 
 from session_attachments.bundles import Bundle
+from session_attachments.exceptions import AttachmentsGone
 from session_attachments.forms import (
     AttachmentsField,
     AttachmentsFormMixin,
@@ -61,9 +62,8 @@ def page(request, *, form_class=LetterForm, template="{{ form.as_div }}", **kwar
 
 
 def sent(bundle):
-    names = [attachment.filename for attachment in bundle]
-    bundle.clear()
-    return HttpResponse(f"sent: {names}")
+    with bundle.take() as attachments:
+        return HttpResponse(f"sent: {[row.filename for row in attachments]}")
 
 
 def answer(request, template, **context):
@@ -178,9 +178,7 @@ class TestPromise:
 
     def test_more_than_was_seen_is_fine(self, client):
         page = failed(client, ONE)
-        upload(
-            client, {"more.txt": b"more"}, url=page.find("session-attachments")["url"]
-        )
+        upload(client, {"more.txt": b"more"}, list_url(page))
 
         page = page.post(client, {"body": "x"})
 
@@ -195,23 +193,42 @@ class TestPromise:
         assert "meanwhile" in page.errors[0]
         assert listed(page) == []
 
+    def cleaned(self, client, page):
+        """Return the valid form that ``page`` would send."""
+        names = ("attachments-bundle", "attachments-seen")
+        data = {name: page.value(name) for name in names}
+        form = LetterForm(data | {"body": "Dear Sir"}, session=client.session)
+        assert form.is_valid()
+        return form
+
     def test_upload_after_cleaning_stays(self, client):
         page = failed(client, ONE)
-        form = LetterForm(
-            {"body": "x", "attachments-bundle": page.value("attachments-bundle")}
-            | {"attachments-seen": "1"},
-            session=client.session,
-        )
-        assert form.is_valid()
-        upload(
-            client, {"more.txt": b"more"}, url=page.find("session-attachments")["url"]
-        )
+        bundle = self.cleaned(client, page).cleaned_data["attachments"]
 
-        assert len(form.cleaned_data["attachments"]) == 1
-        assert [a.filename for a in form.cleaned_data["attachments"]] == ["one.txt"]
-        form.cleaned_data["attachments"].clear()
+        upload(client, {"more.txt": b"more"}, list_url(page))
 
+        assert [attachment.filename for attachment in bundle] == ["one.txt"]
+        assert sent(bundle).content == b"sent: ['one.txt']"
         assert Attachment.objects.get().filename == "more.txt"
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_what_vanished_after_cleaning_is_gone(self, client, replaced):
+        page = failed(client, ONE, TWO)
+        form = self.cleaned(client, page)
+        if replaced:
+            upload(client, {"one.txt": b"new"}, list_url(page))
+        else:
+            client.delete(next(iter(page.links)))
+
+        with pytest.raises(AttachmentsGone) as gone:
+            sent(form.cleaned_data["attachments"])
+        form.add_error("attachments", str(gone.value))
+
+        html = form.as_div()
+        assert "have been sent or removed meanwhile" in html
+        assert (">one.txt<" in html) is replaced
+        assert ">two.txt<" in html
+        assert "Dear Sir" in html
 
 
 class TestRemoval:
@@ -321,6 +338,18 @@ class TestStoring:
 
         assert page.errors == ["two.txt: No more than 1 files are allowed."]
         assert listed(page) == ["one.txt"]
+
+    def test_file_is_named_though_its_name_is_a_word_of_the_sentence(
+        self, client, settings
+    ):
+        settings.SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 0
+
+        page = get(client).post(client, {}, {"attachments": [("files", b"x")]})
+
+        assert page.errors[-1] == (
+            "files: You would store more than 0\xa0bytes. "
+            "Please remove some files first."
+        )
 
     def test_validator_refuses_with_its_message(self, client, settings):
         settings.SESSION_ATTACHMENTS_VALIDATORS = ["tests.test_forms.refuse_two"]
@@ -735,6 +764,14 @@ class TestPage:
 
         assert " url=" not in html
 
+    def test_strict_csp_has_nothing_to_forbid(self, client):
+        page = failed(client, ONE)
+
+        tags = {tag for tag, _attrs in page.tags}
+        attributes = {name for _tag, attrs in page.tags for name in attrs}
+        assert not {"script", "style"} & tags
+        assert not {name for name in attributes if name.startswith(("on", "style"))}
+
     def test_errors_are_tied_to_the_field(self, client):
         page = get(client, "/required/").post(client, {"body": "x"})
 
@@ -857,6 +894,26 @@ class TestCleaningAgain:
         form.full_clean()
 
         assert form.has_error("attachments", "gone")
+
+
+class TestTwoFields:
+    def test_each_has_its_bundle(self):
+        class Form(LetterForm):
+            scans = AttachmentsField()
+
+        session = SessionStore()
+        files = {"attachments": SimpleUploadedFile(*ONE)}
+        files["scans"] = SimpleUploadedFile(*TWO)
+        form = Form({}, files, session=session)
+        assert [*form.errors] == ["body"]
+
+        form = Form(form.data | {"body": "x"}, session=session)
+
+        assert form.is_valid()
+        names = [
+            [*map(str, form.cleaned_data[name])] for name in ("attachments", "scans")
+        ]
+        assert names == [["one.txt"], ["two.txt"]]
 
 
 class TestSession:

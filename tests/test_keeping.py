@@ -58,7 +58,7 @@ from tests.storages import (
 from tests.system.test_failures import can_mount, wire  # noqa: F401 - fixture
 from tests.tries import tries
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE

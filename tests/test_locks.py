@@ -9,7 +9,7 @@ from session_attachments.locks import Lock
 from session_attachments.transactions import in_transaction
 from tests.storages import at_once, begin_deferred
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 def test_lock_is_its_number():

@@ -342,6 +342,7 @@ def kept():
     return {row.filename: row.pk for row in Attachment.objects.all()}
 
 
+@pytest.mark.database
 class TestRows:
     def test_empty_table_is_taken_over(self, table):
         table.upgrade()
@@ -409,6 +410,7 @@ class TestRows:
         assert names(client.get("/attachments/foo/")) == ["Отчёт.txt", "😀.png"]
 
 
+@pytest.mark.database
 class TestNormalization:
     NFD = normalize("NFD", "Отчёт é.txt")
     NFC = normalize("NFC", NFD)
@@ -467,6 +469,7 @@ class TestNormalization:
         assert row.size == 1
 
 
+@pytest.mark.database
 class TestDuplicates:
     def test_newest_stays(self, table, stored):
         table.insert("a.txt", b"a", file="1", age=3)
@@ -578,6 +581,7 @@ def with_storage(backend):
     }
 
 
+@pytest.mark.database
 class TestStoredNames:
     @pytest.mark.parametrize(
         "file", ["../../outside", "../outside", "/outside", "a\\..\\b", "x" * 1000]
@@ -627,6 +631,7 @@ class TestStoredNames:
         assert content(client.get("/attachments/foo/a.txt/")) == b"a"
 
 
+@pytest.mark.database
 class TestBackwards:
     def test_table_is_02s_again(self, table):
         assert columns_of_table() == {
@@ -656,6 +661,7 @@ class TestBackwards:
         assert Attachment.objects.get().size == 1
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 class TestMakemigrations:
     @pytest.mark.parametrize("auto_field", ["AutoField", "BigAutoField"])

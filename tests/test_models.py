@@ -27,7 +27,8 @@ from tests.storages import (
     store_in,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+committed = pytest.mark.django_db(transaction=True)
 
 # All ways that a row can go, but for the admin's, which is the first.
 WAYS = {
@@ -202,6 +203,7 @@ class TestOutdated:
             Attachment.objects.outdated(calendar - timedelta(hours=12))
 
 
+@committed
 class TestDelete:
     @each_way
     def test_file_goes_with_its_row(self, delete, stored):
@@ -364,6 +366,7 @@ class TestDelete:
         assert stored() == []
 
 
+@committed
 class TestDeleteAsDjangoDoes:
     """What Django's own delete() promises beside."""
 

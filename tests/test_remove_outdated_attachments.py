@@ -125,6 +125,8 @@ class TestAge:
         assert command(older_than=None) == ("", "", (MISSING, 1))
         assert len(stored()) == 1
 
+    @pytest.mark.django_db
+    @pytest.mark.database
     @pytest.mark.fault(33)
     @pytest.mark.parametrize(
         ("days", "limit"),
@@ -154,6 +156,7 @@ class TestAge:
         )
         assert Attachment.objects.get().filename == "young"
 
+    @pytest.mark.django_db
     @pytest.mark.parametrize("days", ["3", "0.5", "1e3"])
     def test_age_is_an_option(self, command, days):
         attach("old", age=timedelta(days=1001))
@@ -235,6 +238,7 @@ class TestAge:
             call_command("remove_outdated_attachments", "--older-than=0", stdout=stdout)
 
 
+@pytest.mark.database
 class TestOutput:
     @pytest.mark.parametrize(
         ("attachments", "files", "line"),
@@ -256,6 +260,7 @@ class TestOutput:
         assert command("--older-than=0") == (f"Removed {line}.\n", "", None)
         assert command("--older-than=0") == (NOTHING, "", None)
 
+    @pytest.mark.django_db
     @pytest.mark.parametrize("language", ["en", "ru", "de"])
     @pytest.mark.parametrize(
         ("size", "text"),
@@ -380,6 +385,7 @@ class TestOutput:
         )
 
 
+@pytest.mark.database
 class TestProcess:
     def test_success_exits_0(self, process, media, stored):
         attach("old.txt", created=CREATED)

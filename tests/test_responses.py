@@ -21,6 +21,7 @@ def created(response):
     return [attachment["created"] for attachment in response.json()]
 
 
+@pytest.mark.database
 class TestList:
     def test_list_is_printed_as_in_the_readme_of_02(self, client):
         upload(client, {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
@@ -65,6 +66,7 @@ class TestList:
         assert b'"size": 5497558138880, ' in client.get(URL).content
 
 
+@pytest.mark.database
 class TestCreated:
     def test_created_is_now(self, client):
         before = django_timezone.localtime()

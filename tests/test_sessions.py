@@ -34,7 +34,7 @@ from tests.clients import (
 from tests.engines import ENGINES, STORED, each, expire
 from tests.system.test_readme import section
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 
 def client_with_cookie(value):

@@ -12,7 +12,7 @@ from session_attachments.signals import attachment_removed, attachment_stored
 from tests.clients import URL, content, names, upload
 from tests.project.models import Contract, Note, Scan
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 STORED, REMOVED = "stored", "removed"
 

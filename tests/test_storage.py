@@ -94,7 +94,7 @@ class TestAlias:
 
         assert attachment_storage() is storages["session_attachments"]
 
-    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.django_db
     def test_upload_goes_to_the_alias(self, client, use_storage, stored, tmp_path):
         use_storage(Undeletable, location=tmp_path / "private")
 
@@ -105,7 +105,7 @@ class TestAlias:
         assert content(client.get(f"{URL}spam.txt/")) == b"spam\n"
         assert stored() == []
 
-    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.django_db
     def test_storage_is_looked_up_at_each_use(self, client, settings, tmp_path):
         upload(client, {"spam.txt": b"spam\n"})
         attachment = Attachment.objects.get()
@@ -174,6 +174,7 @@ class TestName:
         assert remote == {name: b"spam"}
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestFailures:
     def test_partial_file_is_removed(self, client, use_storage, stored):
@@ -290,7 +291,7 @@ class TestDelete:
         assert outside.exists()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestAttachment:
     """What a project does with an attachment it holds."""
 
@@ -308,6 +309,7 @@ class TestAttachment:
             assert file.read() == b"spam\n"
         assert attachment.file.storage is attachment_storage()
 
+    @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize(
         "duplicate",
         [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))],  # noqa: S301

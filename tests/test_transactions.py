@@ -12,7 +12,7 @@ from session_attachments.removal import remove
 from session_attachments.transactions import in_transaction, is_conflict
 from tests.storages import Lost, at_once, attach, begin_deferred
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 def collide(run):

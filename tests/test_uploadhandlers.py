@@ -4,7 +4,7 @@ import errno
 import re
 import unicodedata
 from io import BytesIO
-from itertools import permutations
+from itertools import permutations, product
 from urllib.parse import quote
 
 import pytest
@@ -436,6 +436,16 @@ class Skips(ProjectHandler):
         return raw_data
 
 
+# Whether the connection is reset, at what, and of which files.
+STOPS = [
+    *product(
+        [True, False],
+        ["new_file", "receive_data_chunk", "file_complete"],
+        [["stop", "a"], ["a", "stop"], ["a", "stop", "b"]],
+    )
+]
+
+
 class StopsAtFile(ProjectHandler):
     """Stops the upload at a file called ``stop``."""
 
@@ -545,11 +555,12 @@ class TestHandlersOfTheProject:
 
         assert names(response) == ["a.txt"]
 
-    @pytest.mark.parametrize("last", [MEMORY, TEMPORARY])
-    @pytest.mark.parametrize("reset", [True, False])
-    @pytest.mark.parametrize("at", ["new_file", "receive_data_chunk", "file_complete"])
     @pytest.mark.parametrize(
-        "order", [["stop", "a"], ["a", "stop"], ["a", "stop", "b"]]
+        ("last", "reset", "at", "order"),
+        [
+            *((TEMPORARY, *stop) for stop in STOPS),
+            *((MEMORY, *stop) for stop in STOPS[::4]),
+        ],
     )
     def test_upload_that_a_handler_stops_stores_nothing(
         self, client, settings, monkeypatch, stored, temporary, last, reset, at, order
@@ -725,6 +736,7 @@ NAMES = {
 }
 
 
+@pytest.mark.database
 class TestNames:
     @pytest.mark.parametrize(("sent", "name"), NAMES.values(), ids=NAMES)
     @pytest.mark.parametrize("handler", [MEMORY, TEMPORARY])
@@ -762,16 +774,3 @@ class TestNames:
 
         assert content(client.get(url)) == b"spam\n"
         assert client.post(f"{url}delete/").content == b"[true]\r\n"
-
-    @pytest.mark.parametrize(
-        "name", ["résumé.txt", "Resume.txt", "Résumé.txt ", "Re\u0301sume.txt", "Ré"]
-    )
-    def test_other_code_points_are_another_name(self, client, name):
-        upload(client, {"Résumé.txt": b"spam\n"})
-        url = f"{URL}{quote(name)}/"
-
-        assert problem(client.get(url)) == (404, "not_found")
-        assert client.delete(url).content == b"[false]\r\n"
-        upload(client, {name: b"egg\n"})
-        name = unicodedata.normalize("NFC", name)
-        assert shelf(client) == {"Résumé.txt": b"spam\n", name: b"egg\n"}

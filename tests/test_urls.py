@@ -42,6 +42,7 @@ class TestNames:
         )
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestDeletion:
     def test_delete_on_the_list_deletes_the_bundle(self, client, stored):
@@ -71,8 +72,9 @@ class TestDeletion:
         assert stored() == []
 
 
+@pytest.mark.database
 @pytest.mark.fault(12)
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestFileCalledDelete:
     def test_get_downloads_it(self, client):
         upload(client, FILES)
@@ -136,6 +138,7 @@ def bundle_url(bundle_id):
     return f"/attachments/{quote(bundle_id, safe='')}/"
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 class TestBundleId:
     @pytest.mark.fault(13)

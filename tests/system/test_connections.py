@@ -13,6 +13,8 @@ from tests.clients import MULTIPART, NEEDS, URL, form, part, upload
 from tests.servers import Answer, Client, another, eventually, running
 from tests.system.test_servers import needs_granian
 
+pytestmark = pytest.mark.database
+
 # More than the buffers of the two ends hold.
 LARGE = os.urandom(16_000_000)
 BODY = form(part(LARGE, "large.bin"))

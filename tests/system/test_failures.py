@@ -41,7 +41,7 @@ from tests.clients import upload as upload_files
 from tests.storages import Calls, attach, failing, store_in
 from tests.urls import urlpatterns as urls_of_the_tests
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE

@@ -14,7 +14,12 @@ from tests.clients import MULTIPART, NEEDS, form, part
 from tests.servers import Client, going_on, running
 from tests.settings import LOOPS
 
-pytestmark = [pytest.mark.server, pytest.mark.soak, NEEDS["gunicorn"]]
+pytestmark = [
+    pytest.mark.database,
+    pytest.mark.server,
+    pytest.mark.soak,
+    NEEDS["gunicorn"],
+]
 
 # Each time workers, and then the command.
 TIMES = 15

@@ -92,6 +92,7 @@ class TestPaths:
             for saved in calls.names("save")
         )
 
+    @pytest.mark.database
     @committed
     @pytest.mark.parametrize("pattern", ["*", "*.txt", "?pam.txt", "[a-z]*", "%", "_%"])
     def test_pattern_names_only_itself(self, client, stored, pattern):

@@ -266,6 +266,7 @@ def alike(test):
     return test
 
 
+@pytest.mark.database
 @pytest.mark.soak
 @pytest.mark.django_db(transaction=True)
 class TestAnyName:
@@ -360,6 +361,7 @@ class TestAnyName:
             assert len(shelf(client)) == len(files) - (reached is not None)
 
 
+@pytest.mark.database
 @pytest.mark.soak
 @pytest.mark.django_db(transaction=True)
 class TestAnyBundle:
@@ -629,6 +631,7 @@ class TestLongName:
         assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True)
 class TestStoredName:
     def test_stored_name_is_a_name_like_any_other(self, client, stored):

@@ -350,6 +350,7 @@ def each(plain, **inputs):
     return decorate
 
 
+@pytest.mark.database
 @needs_validator
 @pytest.mark.server
 @pytest.mark.soak

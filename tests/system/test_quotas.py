@@ -9,7 +9,7 @@ from tests.servers import Client, running
 from tests.settings import LOOPS
 from tests.storages import at_once
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.database, pytest.mark.server]
 
 LIMITS = {
     "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES": 9,

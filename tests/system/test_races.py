@@ -13,7 +13,12 @@ from tests.servers import Client, going_on, running
 from tests.settings import LOOPS
 from tests.storages import at_once
 
-pytestmark = [pytest.mark.server, pytest.mark.soak, NEEDS["gunicorn"]]
+pytestmark = [
+    pytest.mark.database,
+    pytest.mark.server,
+    pytest.mark.soak,
+    NEEDS["gunicorn"],
+]
 
 CLIENTS = 16
 ROUNDS = 50 * LOOPS

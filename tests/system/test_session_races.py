@@ -13,7 +13,7 @@ from tests.engines import ENGINES, needs_redis, settings_of
 from tests.servers import Answer, Client, another, eventually, running
 from tests.settings import MIDDLEWARE
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.database, pytest.mark.server, pytest.mark.slow]
 
 WITHOUT_CSRF = [name for name in MIDDLEWARE if "csrf" not in name.lower()]
 BODY = form(part(os.urandom(1_000_000), "slow.bin"))

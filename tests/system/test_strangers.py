@@ -19,7 +19,7 @@ from session_attachments.sessions import VARIABLE
 from tests.clients import MULTIPART, URL, form, names, part, shelf, upload
 from tests.engines import ENGINES, SIGNED, STORED, each, expire
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 FILES = {"spam.txt": b"spam\n", "delete": b"egg\n"}
 
