@@ -492,6 +492,7 @@ class TestLanguages:
         assert sum(tag == "bdi" for tag, _attrs in page.tags) == 2
 
 
+@pytest.mark.database
 class TestTransactions:
     @pytest.mark.django_db(transaction=True)
     def test_files_survive_with_atomic_requests(self, client, monkeypatch, stored):

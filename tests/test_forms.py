@@ -231,6 +231,7 @@ class TestPromise:
         assert "Dear Sir" in html
 
 
+@pytest.mark.database
 class TestRemoval:
     """A box names the very attachment."""
 
@@ -310,6 +311,7 @@ class TestRemoval:
         assert Attachment.objects.count() == 3
 
 
+@pytest.mark.database
 class TestStoring:
     """Posted files are stored one by one; each that is refused is an error."""
 
@@ -492,6 +494,7 @@ class TestBundleId:
         assert listed(get(Client(), "/draft/")) == []
 
 
+@pytest.mark.database
 class TestSeen:
     @pytest.mark.parametrize(
         "seen", ["", "x", "-1", "1.5", "²", "9" * 7, "9" * 1_000_000]
@@ -953,6 +956,7 @@ def session(client):
     return session
 
 
+@pytest.mark.database
 class TestQueries:
     def test_new_form_asks_for_nothing(self, session, django_assert_num_queries):
         with django_assert_num_queries(0):

@@ -13,8 +13,13 @@ from tests.engines import ENGINES, needs_redis, settings_of
 from tests.servers import Answer, Client, another, eventually, running
 from tests.settings import MIDDLEWARE
 
-pytestmark = [pytest.mark.database, pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
+MARKS = {
+    "db": pytest.mark.database,
+    "cached_db": pytest.mark.database,
+    "cache on Redis": needs_redis,
+}
 WITHOUT_CSRF = [name for name in MIDDLEWARE if "csrf" not in name.lower()]
 BODY = form(part(os.urandom(1_000_000), "slow.bin"))
 HALF = len(BODY) // 2 + 100_000
@@ -29,10 +34,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=[needs_redis] if "Redis" in name else [])
-        for name in ENGINES
-    ],
+    params=[pytest.param(name, marks=MARKS.get(name, [])) for name in ENGINES],
 )
 def engine(request, tmp_path_factory):
     """Return the settings of a session engine."""
