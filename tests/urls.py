@@ -15,6 +15,5 @@ urlpatterns = [
     path("flush/", views.flush),
     path("visit/", views.visit),
     path("buy/", views.buy),
-    path("write/", views.write),
     path("whoami/", views.whoami),
 ]

@@ -10,7 +10,7 @@ from tests.pages import Page
 from tests.servers import Client, running
 from tests.storages import at_once
 
-pytestmark = [pytest.mark.server]
+pytestmark = [pytest.mark.database, pytest.mark.server]
 
 FILES = [("spam.txt", b"spam\n"), ("egg.txt", b"egg\n")]
 
@@ -25,6 +25,7 @@ def server(request, tmp_path_factory):
         tmp_path_factory.mktemp("double"),
         atomic_requests=request.param,
         INSTALLED_APPS=tests_settings.INSTALLED_APPS,
+        ROOT_URLCONF="tests.project.letters",
     ) as server:
         yield server
 
