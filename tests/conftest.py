@@ -9,6 +9,7 @@ from django.apps import apps
 
 from session_attachments import outdated
 from session_attachments.files import content
+from session_attachments.signals import attachment_removed
 from tests.engines import engine  # noqa: F401 - a fixture, too
 
 
@@ -81,6 +82,19 @@ def at(monkeypatch):
         monkeypatch.setattr(outdated, "datetime", Clock)
 
     return set_clock
+
+
+@pytest.fixture
+def removed():
+    """Return the attachments, by key and name, of which the project was told."""
+    heard = []
+
+    def remember(attachment, **kwargs):
+        heard.append((attachment.pk, attachment.filename))
+
+    attachment_removed.connect(remember)
+    yield heard
+    attachment_removed.disconnect(remember)
 
 
 @pytest.fixture

@@ -41,19 +41,6 @@ each_way = pytest.mark.parametrize("delete", WAYS.values(), ids=WAYS)
 
 
 @pytest.fixture
-def removed():
-    """Return the attachments, by key and name, of which the project was told."""
-    heard = []
-
-    def remember(attachment, **kwargs):
-        heard.append((attachment.pk, attachment.filename))
-
-    attachment_removed.connect(remember)
-    yield heard
-    attachment_removed.disconnect(remember)
-
-
-@pytest.fixture
 def django_cleanup(settings):
     """Install django-cleanup, for this test only."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_cleanup"]

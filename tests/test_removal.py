@@ -9,7 +9,6 @@ from django.test.utils import CaptureQueriesContext
 
 from session_attachments.models import Attachment
 from session_attachments.removal import remove
-from session_attachments.signals import attachment_removed
 from session_attachments.transactions import in_transaction
 from tests.storages import (
     Calls,
@@ -22,19 +21,6 @@ from tests.storages import (
 )
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def removed():
-    """Return the attachments, by key and name, of which the project was told."""
-    heard = []
-
-    def remember(attachment, **kwargs):
-        heard.append((attachment.pk, attachment.filename))
-
-    attachment_removed.connect(remember)
-    yield heard
-    attachment_removed.disconnect(remember)
 
 
 def remove_all(**options):
