@@ -72,9 +72,12 @@ class AttachmentsField(forms.Field):
         return AttachmentsBoundField(form, self, field_name)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether files are posted, boxes ticked, or some attachments were seen."""
+        """Whether files are posted, boxes ticked, some attachments seen or there.
+
+        They are there, and were not seen, when a wizard cleans a formset again.
+        """
         posted = data.posted
-        return bool(posted.files or posted.ticked or posted.seen)
+        return bool(posted.files or posted.ticked or posted.seen or data.shown())
 
     def clean(self, value: AttachmentsBoundField) -> Bundle:
         """Do what was posted; return the bundle, narrowed to what it has now.

@@ -96,6 +96,22 @@ class Wizard(SessionWizardView):
         return sent(form_list[0].cleaned_data["attachments"])
 
 
+class FilesForm(AttachmentsFormMixin, forms.Form):
+    attachments = AttachmentsField(required=False)
+
+
+class WizardOfRows(Wizard):
+    form_list = (("rows", formset_factory(FilesForm)), ("name", NameForm))
+
+    def get_form_kwargs(self, step=None):
+        session = {"session": self.request.session}
+        return {"form_kwargs": session} if step == "rows" else {}
+
+    def done(self, form_list, **kwargs):
+        (row,) = form_list[0]
+        return sent(row.cleaned_data["attachments"])
+
+
 class LetterAdminForm(AttachmentsFormMixin, forms.ModelForm):
     attachments = AttachmentsField(help_text="Scans, please.")
 
@@ -187,6 +203,7 @@ urlpatterns = [
     path("rows/", rows),
     path("user/", UserView.as_view()),
     path("wizard/", Wizard.as_view()),
+    path("wizard-of-rows/", WizardOfRows.as_view()),
     path("crispy/", page, {"template": CRISPY + "{{ form|crispy }}"}),
     path("layout/", page, {"template": CRISPY + "{% crispy form %}"}),
     path("admin/", site.urls),
@@ -299,6 +316,15 @@ class TestWizard:
 
         assert listed(page) == ["one.txt"]
         assert page.value("letter-body") == "x"
+
+    def test_row_with_nothing_but_files_is_sent(self, client):
+        page = get(client, "/wizard-of-rows/")
+        page = page.post(client, {}, {"rows-0-attachments": [ONE]})
+        assert page.errors == []
+
+        page = page.post(client, {"name-name": "Ann"})
+
+        assert page.text == "sent: ['one.txt']"
 
     def test_id_that_was_replaced_is_remembered(self, client):
         page = self.first(client, **{"letter-attachments-bundle": ""})
