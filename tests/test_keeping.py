@@ -30,6 +30,7 @@ from django.db import (
 from django.db.models.fields.files import FieldFile
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
+from django.utils.connection import ConnectionDoesNotExist
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,6 +281,8 @@ class TestTake:
                 return "replica" if model is Attachment else None
 
         settings.DATABASE_ROUTERS = [Router()]
+        with pytest.raises(ConnectionDoesNotExist):
+            len(bundle)
 
         with bundle.take() as attachments:
             names = [attachment.filename for attachment in attachments]

@@ -1176,6 +1176,18 @@ class TestKeep:
 
         assert s3.asked == ["HEAD", "GET bytes=7-9", "GET"]
 
+    def test_closing_hangs_up(self, s3):
+        large = attach("large.bin", LARGE)
+        s3.faults["GET"] = hang
+
+        file = large.open()
+        assert file.read(4) == LARGE[:4]
+        eventually(lambda: s3.held)
+        file.close()
+
+        eventually(lambda: not s3.held)
+        assert file.closed
+
     def test_open_of_nothing_asks_for_nothing(self, s3):
         empty = attach("empty", b"")
         s3.forget()
