@@ -186,7 +186,7 @@ class InsufficientStorage(AttachmentError):
 
     code = "insufficient_storage"
     title = _("No space left")
-    detail = _("The server has no space left. Nothing was stored; please try later.")
+    detail = _("The server has no space left for this. Please try later.")
 
 
 class MethodNotAllowed(AttachmentError):

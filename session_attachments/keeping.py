@@ -101,11 +101,13 @@ def _free_name(field_file: FieldFile, name: str) -> str:
     stem, extension = _divide(name)
     field = field_file.field
     stored = field.generate_filename(field_file.instance, stem + extension)
-    room = len(stem)
+    suffix = f"_{get_random_string(RANDOM)}"
+    # How many characters the field has room for, beside the name.
+    spare = len(suffix)
     if field.max_length is not None:
-        room -= max(0, len(stored) - field.max_length)
-    if room < len(stem) or field_file.storage.exists(stored):
-        stem = f"{stem[: max(0, room - RANDOM - 1)]}_{get_random_string(RANDOM)}"
+        spare = min(spare, field.max_length - len(stored))
+    if spare < 0 or field_file.storage.exists(stored):
+        stem = stem[: max(0, len(stem) + spare - len(suffix))] + suffix
     return stem + extension
 
 

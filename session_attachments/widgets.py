@@ -28,14 +28,17 @@ class Posted:
     ticked: set[str]
     files: list[UploadedFile[Any]]
     seen: int | None
+    text: str = ""
 
     @property
     def is_cut_short(self) -> bool:
         """Whether the first input came, and the last one did not.
 
-        Django drops what follows a cut without a word.
+        Django drops what follows a cut without a word. And a <form> without an enctype
+        sends the names of its files, as ``text``, without the files.
         """
-        return self.bundle_id is not None and self.seen is None
+        is_cut = self.bundle_id is not None and self.seen is None
+        return is_cut or bool(self.text)
 
 
 class AttachmentsWidget(Widget):
@@ -53,6 +56,7 @@ class AttachmentsWidget(Widget):
             ticked={str(key) for key in every(data, f"{name}-remove")},
             files=every(files, name),
             seen=None if seen is None else _number(str(seen)),
+            text=str(data.get(name, "")),
         )
 
     def get_context(

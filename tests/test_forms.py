@@ -378,8 +378,7 @@ class TestStoring:
         page = get(client).post(client, {"body": "x"}, {"attachments": [ONE]})
 
         assert page.errors == [
-            "one.txt: The server has no space left. Nothing was stored; "
-            "please try later."
+            "one.txt: The server has no space left for this. Please try later."
         ]
         assert "no space here" in caplog.text
 
@@ -537,6 +536,16 @@ class TestSeen:
         )
         assert listed(page) == ["one.txt"]
         assert Attachment.objects.count() == 1
+
+    def test_form_without_an_enctype_is_not_sent_without_its_files(self, client):
+        page = get(client, "/letter/")
+        data = {i["name"]: i["value"] for i in page.inputs if "name" in i}
+        data |= {"body": "x", "attachments": "one.txt"}
+
+        page = Page(client.post("/letter/", data))
+
+        (error,) = page.errors
+        assert "incomplete" in error
 
     def test_code_of_what_is_cut_short_is_incomplete_upload(self):
         form = LetterForm({"attachments-bundle": "b"}, session=SessionStore())

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import stat
@@ -1259,7 +1260,8 @@ class TestName:
         first = keep(attach("spam.txt", b"first"))
         second = keep(attach("spam.txt", b"second", bundle="bar"))
 
-        assert first.name == "letters/spam.txt" != second.name
+        assert first.name == "letters/spam.txt"
+        assert re.fullmatch(r"letters/spam_\w{7}\.txt", second.name)
         assert contents("letters") == {first.name: b"first", second.name: b"second"}
 
     @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
 """What is kept of a letter that was sent."""
 
+import logging
+
 from django.core.mail import EmailMessage
+from django.core.validators import RegexValidator
 from django.db import models
 from django.urls import reverse
+from django.utils import timezone
+
+logger = logging.getLogger(__name__)
 
 
 class Letter(models.Model):
-    """A letter that was sent."""
+    """A letter that was sent, or is to be sent again: then ``sent`` is None."""
 
     to = models.EmailField()
-    subject = models.CharField(max_length=200)
+    subject = models.CharField(max_length=200, validators=[RegexValidator(r"\A.*\Z")])
     body = models.TextField(blank=True)
-    sent = models.DateTimeField(auto_now_add=True)
+    sent = models.DateTimeField(null=True, editable=False)
 
     def __str__(self):
         return self.subject
@@ -21,13 +27,20 @@ class Letter(models.Model):
         return reverse("letter", args=[self.pk])
 
     def send(self):
-        """Send it as an e-mail; a file arrives byte by byte as it was uploaded."""
+        """Try to send it; a file arrives byte by byte as it was uploaded."""
         message = EmailMessage(self.subject, self.body, to=[self.to])
         for enclosure in self.enclosures.all():
             with enclosure.file.open() as file:
                 # Text of another type would be encoded anew.
                 message.attach(enclosure.name, file.read(), "application/octet-stream")
-        message.send()
+        try:
+            message.send()
+        except Exception as error:
+            # Whatever it is, the letter is kept, and can be sent again.
+            logger.error("The letter %s could not be sent: %s", self.pk, error)
+        else:
+            self.sent = timezone.now()
+            self.save()
 
 
 class Enclosure(models.Model):

@@ -5,7 +5,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from session_attachments.exceptions import AttachmentsGone
+from session_attachments.exceptions import AttachmentError
 
 from .forms import LetterForm
 from .models import Enclosure, Letter
@@ -20,7 +20,7 @@ def write(request):
     if form.is_valid():
         try:
             letter = send(form)
-        except AttachmentsGone as error:
+        except AttachmentError as error:
             form.add_error("attachments", str(error))
         else:
             request.session["letters"] = [*letters(request), letter.pk]
@@ -48,8 +48,10 @@ def letters(request):
 
 @never_cache
 def show(request, pk):
-    """Show a letter to the session that has sent it."""
+    """Show a letter to the session that has sent it; POST sends it again."""
     letter = get_object_or_404(Letter, pk=pk, pk__in=letters(request))
+    if request.method == "POST" and letter.sent is None:
+        letter.send()
     return render(request, "letter.html", {"letter": letter})
 
 

@@ -175,7 +175,8 @@ class Visitor:
 
     def submit(self, page, fill=(), files=(), tick=()):
         """Fill a page's form in, send it, and return the page that it leads to."""
-        body = form(*page.body(dict(fill), {"attachments": files}, tick))
+        files = {"attachments": files} if files else {}
+        body = form(*page.body(dict(fill), files, tick))
         return self.see(page.response.path, body)
 
     def read(self, path):
@@ -326,6 +327,10 @@ def mails(var):
 
 @pytest.mark.server
 class TestLetter:
+    @pytest.fixture(autouse=True)
+    def folder(self, var):
+        (var / "mail").mkdir(exist_ok=True)
+
     def test_files_survive_an_error_and_are_sent(self, visitor, var):
         before = stored(var)
         page = visitor.see()
@@ -360,6 +365,27 @@ class TestLetter:
         assert "Sent to" in page.text
         assert listed(page) == {}
         assert not [*mails(var)[-1].iter_attachments()]
+
+    def test_letter_that_cannot_be_sent_is_kept_with_its_files(self, visitor, var):
+        page = visitor.submit(visitor.see(), files=[SPAM])
+        (var / "mail").rename(var / "away")
+        (var / "mail").touch()
+
+        page = visitor.submit(page, LETTER)
+
+        assert "could not be sent to you@example.org" in page.text
+        assert visitor.read(listed(page)["spam.txt"]) == b"spam\n"
+        (var / "mail").unlink()
+        (var / "away").rename(var / "mail")
+        page = visitor.submit(page)
+        assert "Sent to you@example.org" in page.text
+        (file,) = mails(var)[-1].iter_attachments()
+        assert file.get_filename() == "spam.txt"
+
+    def test_subject_of_two_lines_is_refused(self, visitor):
+        page = visitor.submit(visitor.see(), LETTER | {"subject": "a\r\nTo: b"})
+
+        assert page.errors == ["Enter a valid value."]
 
     def test_file_is_removed(self, visitor):
         page = visitor.submit(visitor.see(), files=[SPAM, EGG])
