@@ -43,6 +43,15 @@ class TestRemove:
         [(attachment, error)] = removal.failures
         assert (attachment, str(error)) == (bad, "broken")
 
+    def test_row_without_a_file_is_told(self, removed):
+        attach("none.txt")
+        Attachment.objects.update(file="")
+        attach("good.txt")
+
+        remove_all()
+
+        assert sorted(name for _, name in removed) == ["good.txt", "none.txt"]
+
     def test_remove_waits_for_no_row_that_is_in_use(self):
         used = attach("used.txt")
         attach("free.txt")

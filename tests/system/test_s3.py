@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings as live_settings
+from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -1089,6 +1090,19 @@ class TestKeep:
         assert head["ContentEncoding"] == "gzip"
         with file.open() as kept:
             assert kept.read() == DIGITS
+
+    def test_storage_that_saves_in_its_own_way_does(self, s3, spam, keep, monkeypatch):
+        target = storage(endpoint_url=url(s3.server_address), location="own")
+
+        class Reversing(type(target)):
+            def _save(self, name, content):
+                return super()._save(name, ContentFile(content.read()[::-1]))
+
+        monkeypatch.setattr(target, "__class__", Reversing)
+
+        keep(spam, location="own")
+
+        assert s3.read("own/letters/spam.txt") == DIGITS[::-1]
 
     @left_open
     def test_what_is_compressed_is_read(self, s3, client, settings, keep):
