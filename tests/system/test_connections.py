@@ -101,6 +101,18 @@ class TestSlowClients:
                 assert Answer.read(upload, "POST").status == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_first_block_is_read_without_a_connection(client, monkeypatch):
+    upload(client, {"spam.txt": b"spam\n"})
+    blocks = iter(client.get(f"{URL}spam.txt/"))
+    # As a middleware that asks the database.
+    connection.ensure_connection()
+    closed = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+
+    assert (next(blocks), closed[:1], [*blocks]) == (b"spam\n", [True], [])
+
+
 @pytest.mark.django_db
 class TestTestCase:
     """A project's tests run in a transaction, which must stay open."""
