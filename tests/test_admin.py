@@ -1060,6 +1060,7 @@ class TestDownload:
 
         assert admin_client.get(page(row, "download")).status_code == 404
 
+    @pytest.mark.database
     @pytest.mark.parametrize("pk", ["0", "12345", "9" * 30, "9" * 5000])
     def test_unknown_number_is_not_found(self, admin_client, attachment, pk):
         response = admin_client.get(f"{LIST}{pk}/download/", follow=True)
@@ -1067,6 +1068,7 @@ class TestDownload:
         assert response.status_code in {200, 404}
         assert_no_download(response)
 
+    @pytest.mark.database
     @pytest.mark.parametrize("pk", ["x", "-1", "1.5", "_3A", "%00", "None", "é", "1/2"])
     @pytest.mark.parametrize("name", ["download", "change", "delete", "history"])
     def test_nonsense_is_not_found(self, admin_client, attachment, pk, name):
