@@ -93,9 +93,8 @@ class Server:
         return [*self.workers(), self.process.pid][0]
 
     def figure(self, file, name):
-        """Return what Linux says of the worker under ``name``: see proc(5)."""
-        text = Path(f"/proc/{self.worker}/{file}").read_text()
-        return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1])
+        """Return what Linux says of the worker under ``name``."""
+        return figure(file, name, self.worker)
 
     def popen(self, *command):
         """Start one of Django's commands on the server's database and files."""
@@ -164,6 +163,12 @@ class Server:
     def _opened(self, name):
         folder = str(self.folder / name)
         return [path for path in open_files(self.worker) if path.startswith(folder)]
+
+
+def figure(file, name, process="self"):
+    """Return what Linux says of a process under ``name``: see proc(5)."""
+    text = _read(f"/proc/{process}/{file}")
+    return int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1])
 
 
 def open_files(pid):

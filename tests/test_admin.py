@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.base import ContentFile
 from django.db import OperationalError, connection
 from django.db.models.signals import post_delete
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
@@ -207,9 +209,12 @@ class TestList:
     def test_there_is_no_link_to_a_site_where_staff_reaches_nothing(
         self, admin_client, attachment
     ):
+        model = ContentType.objects.get_for_model(Attachment)
+        on_site = reverse("admin:view_on_site", args=[model.pk, attachment.pk])
+
         text = admin_client.get(page(attachment, "change")).content.decode()
 
-        assert "View on site" not in text
+        assert on_site not in text
         assert attachment.get_absolute_url() not in text
 
 
@@ -271,7 +276,7 @@ class TestSession:
         assert "By session" not in before
         assert "By session" in text
         assert re.search(rf'<a href="\?session=\w+"[^>]*>\s*{shown}\s*</a>', text)
-        assert "Clear all filters" in text
+        assert '<a href="?">' in text
 
     def test_session_goes_with_other_filters(self, admin_client, rows):
         rows("spam.txt", "egg.txt")
@@ -472,7 +477,7 @@ class TestSecrets:
 
         response = admin_client.post(page(attachment, "delete"), {"post": "yes"})
 
-        assert "protected" in response.content.decode()
+        assert len(response.context["protected"]) == 1
         assert_no_secret(response, attachment)
 
     def test_answer_to_a_deletion_shows_neither(self, admin_client, attachment):
@@ -480,7 +485,9 @@ class TestSecrets:
             page(attachment, "delete"), {"post": "yes"}, follow=True
         )
 
-        assert "was deleted successfully" in response.content.decode()
+        (message,) = response.context["messages"]
+        assert message.level_tag == "success"
+        assert escape(message) in response.content.decode()
         assert_no_secret(response, attachment)
         assert_no_secret(admin_client.get("/admin/"), attachment)
 
@@ -749,15 +756,15 @@ class TestDeletion:
 
         text = response.content.decode()
         assert response.status_code == 200
-        assert "protected related objects" in text
         assert str(contract) in text
+        assert 'name="post"' not in text
         assert Attachment.objects.exists()
         assert len(stored()) == 1
 
     def test_one_protected_attachment_keeps_all_of_a_bulk(self, admin_client, stored):
         upload(Client(), {"spam.txt": b"spam\n", "egg.txt": b"egg\n"})
         rows = list(Attachment.objects.order_by("filename"))
-        Contract.objects.create(attachment=rows[0])
+        contract = Contract.objects.create(attachment=rows[0])
 
         response = admin_client.post(
             LIST,
@@ -769,7 +776,7 @@ class TestDeletion:
         )
 
         assert response.status_code == 200
-        assert "protected related objects" in response.content.decode()
+        assert str(contract) in response.content.decode()
         assert Attachment.objects.count() == 2
         assert len(stored()) == 2
 
@@ -926,7 +933,6 @@ class TestDeletionAcrossPages:
 
         for response in (admin_client.post(LIST, form), self.ask(admin_client)):
             text = response.content.decode()
-            assert "protected related objects" in text
             assert str(contract) in text
             assert not Form(response).fields
         assert Attachment.objects.count() == len(stored()) == 2
@@ -1060,6 +1066,7 @@ class TestDownload:
 
         assert admin_client.get(page(row, "download")).status_code == 404
 
+    @pytest.mark.database
     @pytest.mark.parametrize("pk", ["0", "12345", "9" * 30, "9" * 5000])
     def test_unknown_number_is_not_found(self, admin_client, attachment, pk):
         response = admin_client.get(f"{LIST}{pk}/download/", follow=True)
@@ -1067,6 +1074,7 @@ class TestDownload:
         assert response.status_code in {200, 404}
         assert_no_download(response)
 
+    @pytest.mark.database
     @pytest.mark.parametrize("pk", ["x", "-1", "1.5", "_3A", "%00", "None", "é", "1/2"])
     @pytest.mark.parametrize("name", ["download", "change", "delete", "history"])
     def test_nonsense_is_not_found(self, admin_client, attachment, pk, name):

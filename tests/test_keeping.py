@@ -47,6 +47,7 @@ from session_attachments.models import Attachment
 from session_attachments.signals import attachment_removed
 from session_attachments.transactions import is_conflict
 from tests.project.models import Contract, Enclosure, Letter
+from tests.servers import figure
 from tests.settings import TEMPORARY
 from tests.storages import (
     Calls,
@@ -177,14 +178,9 @@ def keep(attachment, **options):
 
 def written(work):
     """Return how many bytes this process writes meanwhile."""
-
-    def count():
-        lines = Path("/proc/self/io").read_text().splitlines()
-        return int(dict(line.split(": ") for line in lines)["wchar"])
-
-    before = count()
+    before = figure("io", "wchar")
     work()
-    return count() - before
+    return figure("io", "wchar") - before
 
 
 class TestTake:

@@ -105,6 +105,7 @@ def in_process(tmp_path):
     return run
 
 
+@pytest.mark.fault(30)
 def test_app_works(in_process):
     done = in_process()
 

@@ -561,6 +561,7 @@ class TestRun:
             f"one? Then say PYTHON=python3.13 {run}\n"
         )
 
+    @pytest.mark.fault(34)
     @pytest.mark.server
     @pytest.mark.slow
     @pytest.mark.skipif("not index_is_reachable()", reason="needs pip and an index")

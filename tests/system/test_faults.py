@@ -44,8 +44,6 @@ FAULTS = {
 }
 EXCUSED = {
     16: "package_check.py runs the command from the installed wheel.",
-    30: "Stored names are ASCII, so no locale matters.",
-    34: "package_check.py and test_example_project.py do what the README says.",
     35: "The example serves no folder of files; test_example_project.py opens it.",
     36: "The fixture `media` gives each test a folder, and tests/run works anywhere.",
 }

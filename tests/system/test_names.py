@@ -618,6 +618,7 @@ class TestRefusedName:
         assert below(place) == {"temporary"}
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 class TestLongName:
     """A temporary file takes the extension of the upload, and file systems a limit."""
