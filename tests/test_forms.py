@@ -23,13 +23,14 @@ from session_attachments.forms import (
     AttachmentsWidget,
 )
 from session_attachments.models import Attachment
-from tests.clients import form, part, send, shelf, upload
+from tests.clients import form, needs_libmagic, part, send, shelf, upload
 from tests.pages import Page
 from tests.project.models import Contract
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 ONE, TWO = ("one.txt", b"1\n"), ("two.txt", b"22\n")
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\x06\0\0\0"
 
 
 class LetterForm(AttachmentsFormMixin, forms.Form):
@@ -644,8 +645,7 @@ class TestLimits:
         assert page.text == "sent: ['1.txt', '2.txt']"
 
     def test_posted_file_that_does_not_fit_is_refused(self, client):
-        png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\x06\0\0\0"
-        files = [("a.exe", b"MZ\x90"), ("big.txt", b"x" * 1049), ("IMAGE", png)]
+        files = [("a.exe", b"MZ\x90"), ("big.txt", b"x" * 1049), ("a.png", PNG)]
 
         page = get(client, "/narrow/").post(
             client, {"body": "x"}, {"attachments": files}
@@ -655,6 +655,14 @@ class TestLimits:
             "The file “a.exe” is not accepted. Allowed: .TXT, image/*.",
             "The file “big.txt” is larger than 1.0\xa0KB.",
         ]
+        assert listed(page) == ["a.png"]
+
+    @needs_libmagic
+    def test_type_of_the_content_fits(self, client):
+        page = get(client, "/narrow/").post(
+            client, {"body": ""}, {"attachments": [("IMAGE", PNG)]}
+        )
+
         assert listed(page) == ["IMAGE"]
 
     def test_refused_file_replaces_nothing(self, client):
