@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from .exceptions import AttachmentNotFound, AttachmentsGone
 from .files.copies import CopyingStorage
 from .files.streams import NamedFile, OpenFile, is_missing
-from .removal import BATCH, lockable, remove_unprotected
+from .removal import batches, lockable, remove_unprotected
 from .transactions import undone_when_certain
 
 # Of a name, in UTF-8. File systems take 255, and a storage may add some.
@@ -46,8 +46,7 @@ def take(rows: Any, *, seen: int) -> Iterator[list[Any]]:
         taken = [attachment.pk for attachment in attachments]
         attachments.sort(key=lambda attachment: str(attachment.filename))
         yield attachments
-        for start in range(0, len(taken), BATCH):
-            batch = rows.filter(pk__in=taken[start : start + BATCH])
+        for batch in batches(rows, taken):
             remove_unprotected(batch, locked=True)
 
 

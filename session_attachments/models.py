@@ -23,7 +23,7 @@ from .fields import CodePointField, StoredFileField
 from .files.streams import NamedFile
 from .keeping import keep, open_file
 from .locks import Lock
-from .removal import BATCH, remove
+from .removal import batches, remove
 from .signals import attachment_stored
 from .transactions import in_transaction
 
@@ -121,10 +121,7 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
 
         def work() -> Counter[str]:
             deleted: Counter[str] = Counter()
-            for start in range(0, len(keys), BATCH):
-                batch = Attachment.objects.using(using).filter(
-                    pk__in=keys[start : start + BATCH]
-                )
+            for batch in batches(Attachment.objects.using(using), keys):
                 deleted.update(remove(batch).deleted)
             return deleted
 

@@ -7,8 +7,7 @@ from itertools import islice
 
 from .files import storage
 from .models import AttachmentQuerySet
-
-BATCH = 500
+from .removal import BATCH
 
 # 0.2 stored under session_attachments/<digest>/<digest>/<name>.
 DIGEST = re.compile("[0-9a-f]{32}")

@@ -1,6 +1,7 @@
 """Attachments that go: their rows, and after the commit their files."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,14 @@ class Removal:
                 )
 
 
+def batches(
+    rows: models.QuerySet[Any], keys: list[Any]
+) -> Iterator[models.QuerySet[Any]]:
+    """Yield those of ``rows`` that have these primary keys, BATCH at a time."""
+    for start in range(0, len(keys), BATCH):
+        yield rows.filter(pk__in=keys[start : start + BATCH])
+
+
 def lockable(
     rows: models.QuerySet[Any], *, skip_locked: bool = False, locked: bool = False
 ) -> models.QuerySet[Any]:
@@ -76,11 +85,8 @@ def remove(
     known = rows if removal.is_heard else rows.values_list(*KNOWN, named=True)
     removal.attachments = list(known)
     keys = [attachment.pk for attachment in removal.attachments]
-    for start in range(0, len(keys), BATCH):
-        # Not a queryset of ours, whose delete() comes here.
-        batch = rows.model._base_manager.using(rows.db).filter(
-            pk__in=keys[start : start + BATCH]
-        )
+    # Not a queryset of ours, whose delete() comes here.
+    for batch in batches(rows.model._base_manager.using(rows.db), keys):
         removal.deleted.update(batch.delete()[1])
     if keys:
         transaction.on_commit(removal.finish, using=rows.db, robust=True)

@@ -2,7 +2,7 @@
 
 A stored name is ``session_attachments/<YYYY-MM-DD>/<random token>``: the day is UTC,
 the token owes nothing to the client. Uploads write into today's folder only;
-``outdated`` clears whole old days.
+``orphans`` clears whole old days.
 """
 
 from __future__ import annotations
