@@ -107,8 +107,22 @@ class AttachmentsField(forms.Field):
         if limit is not None and attachment.size > limit:
             raise FileTooLarge(name=name, limit=limit)
         if self.accept and not any(_fits(attachment, entry) for entry in self.accept):
-            allowed = _("Allowed: %(types)s.") % {"types": ", ".join(self.accept)}
-            raise Invalid(name=name, message=allowed)
+            raise self._not_accepted(name)
+
+    def _not_accepted(self, name: str) -> Invalid:
+        allowed = _("Allowed: %(types)s.") % {"types": ", ".join(self.accept)}
+        return Invalid(name=name, message=allowed)
+
+    def refusals(
+        self, name: str, max_size: int | None, max_files: int | None
+    ) -> dict[str, str]:
+        """Return, by codes, what a page says before it sends a file called ``name``."""
+        too_many = self.error_messages[TooManyFiles.code] % {"limit": max_files}
+        return {
+            FileTooLarge.code: str(FileTooLarge(name=name, limit=max_size)),
+            Invalid.code: str(self._not_accepted(name)),
+            TooManyFiles.code: str(too_many),
+        }
 
 
 class AttachmentsFormMixin:

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
-from django.forms import Widget
 from django.forms.renderers import DjangoTemplates, get_default_renderer
+from django.forms.widgets import Script, Widget
 from django.template import TemplateDoesNotExist
 from django.template.defaultfilters import filesizeformat
 from django.urls import NoReverseMatch, reverse
@@ -47,6 +47,10 @@ class AttachmentsWidget(Widget):
     template_name = "session_attachments/attachments.html"
     needs_multipart_form = True
     use_fieldset = True
+
+    class Media:
+        css = {"all": ["session_attachments/attachments.css"]}
+        js = [Script("session_attachments/attachments.js", type="module")]
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Posted:
         """Return what was posted for the field called ``name``."""
@@ -92,6 +96,8 @@ class AttachmentsWidget(Widget):
             "max_size": "" if max_size is None else str(max_size),
             "max_size_text": filesizeformat(max_size or 0),
             "accept": ", ".join(field.accept),
+            "is_new": value.is_new,
+            "refusals": field.refusals("{name}", max_size, max_files),
         }
         widget["has_limits"] = bool(max_files or max_size or field.accept)
         if widget["has_limits"] and (id_ := attrs.get("id")):

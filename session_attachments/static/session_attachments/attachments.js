@@ -1,0 +1,936 @@
+/**
+ * The custom element <session-attachments>, for the HTML of the template
+ * session_attachments/attachments.html: files are uploaded as soon as they are chosen,
+ * dropped or pasted, and listed as the server has them.
+ */
+
+/**
+ * What the server says of an attachment.
+ * @typedef {{name: string, size: number}} Attachment
+ */
+
+/** @typedef {"queued" | "sending" | "storing" | "removing" | "stored" | "failed"} State */
+
+const TAG = "session-attachments";
+// Uploads at once in the whole page.
+const LANES = 3;
+// Milliseconds before what may pass by itself is tried again.
+const PAUSES = [1_000, 4_000, 10_000];
+// A server that asks for a longer pause is left to the person.
+const LONGEST_PAUSE = 60_000;
+// Milliseconds without progress after which a line is called stalled.
+const STALLED = 10_000;
+// Besides 5xx: timeout, locked, too early, too many requests.
+const PASSING = [408, 423, 425, 429];
+// Codes of the app's errors that no second try can mend.
+const FINAL = ["bad_bundle", "bad_name", "file_too_large", "invalid"];
+// So many names are said; of more, only their number.
+const NAMES = 3;
+const HISTORY = "sessionAttachments";
+
+/** Why something was not done, as a sentence for a person. */
+class Failure extends Error {
+  /**
+   * @param {string} sentence
+   * @param {{isBroken?: boolean, passes?: boolean, helps?: boolean, pause?: number}} [more]
+   *   whether the line broke, it may pass by itself, a second try may help, and the
+   *   milliseconds to wait before
+   */
+  constructor(sentence, { isBroken = false, passes = isBroken, helps = true, pause = 0 } = {}) {
+    super(sentence);
+    this.isBroken = isBroken;
+    this.passes = passes && pause <= LONGEST_PAUSE;
+    this.helps = helps;
+    this.pause = pause;
+  }
+}
+
+/**
+ * Return the failure that was raised; anything else is a mistake of ours.
+ * @param {unknown} error
+ */
+function failureOf(error) {
+  if (error instanceof Failure) return error;
+  throw error;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Partial<HTMLElementTagNameMap[K]>} [properties]
+ * @param {Node[]} children
+ */
+function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
+}
+
+/**
+ * Order texts by code point, as the server does.
+ * @param {string} a
+ * @param {string} b
+ */
+function compare(a, b) {
+  const [one, other] = [a, b].map((text) => Array.from(text, (char) => char.codePointAt(0) ?? 0));
+  const index = one.findIndex((point, i) => point !== other[i]);
+  return index < 0 ? one.length - other.length : one[index] - (other[index] ?? -1);
+}
+
+/**
+ * Wait, but not longer than until the line is back or the wait is no longer wanted.
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function wait(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const stop = new AbortController();
+    const done = () => {
+      stop.abort();
+      clearTimeout(timer);
+      resolve();
+    };
+    // Without a line, time does not help.
+    const timer = navigator.onLine ? setTimeout(done, milliseconds) : undefined;
+    addEventListener("online", done, { signal: stop.signal });
+    signal.addEventListener("abort", done, { signal: stop.signal });
+  });
+}
+
+/**
+ * Whether the file is still there, as it was chosen.
+ * @param {File} file
+ */
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The files and the names of the folders that were dropped or pasted.
+ * @param {DataTransfer} data
+ */
+function contentOf(data) {
+  const files = [];
+  const folders = [];
+  for (const item of data.items) {
+    const entry = item.kind === "file" ? item.webkitGetAsEntry() : null;
+    const file = item.kind === "file" ? item.getAsFile() : null;
+    if (entry?.isDirectory) folders.push(entry.name);
+    else if (file) files.push(file);
+  }
+  return { files, folders };
+}
+
+/** A line of the list: a stored attachment, or a file on its way to become one. */
+class Row {
+  static count = 0;
+
+  /**
+   * @param {SessionAttachments} field
+   * @param {string} name
+   * @param {string} size as it is shown
+   * @param {File?} file what is to be uploaded
+   */
+  constructor(field, name, size, file = null) {
+    this.field = field;
+    this.name = name;
+    this.file = file;
+    /** @type {State} */
+    this.state = file ? "queued" : "stored";
+    /** @type {Failure?} */
+    this.failure = null;
+    this.stop = new AbortController();
+    this.isUnwanted = false;
+    // Nobody knows, if the answer got lost.
+    this.isPerhapsStored = false;
+    this.label = make("bdi", { textContent: name });
+    this.link = make("a", { title: name }, this.label);
+    this.size = make("bdi", { textContent: size, className: "size" });
+    this.progress = make("progress", { max: 1, ariaLabel: name });
+    this.note = make("span", { id: `${TAG}-${(Row.count += 1)}`, className: "note" });
+    this.again = make("button", { type: "button", onclick: () => this.retry() });
+    this.away = make("button", { type: "button", onclick: () => this.leave() });
+    for (const button of [this.again, this.away]) button.setAttribute("aria-describedby", this.note.id);
+    this.li = make("li", {}, this.link, this.size, this.progress, this.again, this.away, this.note);
+    this.become(this.state);
+  }
+
+  get isBusy() {
+    return this.state !== "stored" && this.state !== "failed";
+  }
+
+  /** Whether the server has it. */
+  get isStored() {
+    return this.state === "stored" || this.state === "removing";
+  }
+
+  /**
+   * @param {State} state
+   * @param {string} [note] what to tell beside it
+   */
+  become(state, note = "") {
+    this.state = state;
+    this.li.className = state;
+    this.note.textContent = note;
+    this.progress.hidden = !this.isBusy || state === "removing";
+    // Without a value it is indeterminate.
+    this.progress.removeAttribute("value");
+    this.again.hidden = state !== "failed" || !this.failure?.helps;
+    this.call(this.again, "again");
+    const verbs = { stored: "remove", removing: "remove", failed: "dismiss" };
+    this.call(this.away, state in verbs ? verbs[/** @type {keyof verbs} */ (state)] : "cancel");
+  }
+
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {string} verb
+   */
+  call(button, verb) {
+    button.textContent = this.field.texts[verb];
+    button.ariaLabel = this.field.say(`${verb}-name`, this.name);
+  }
+
+  /**
+   * Show what the server says of the attachment.
+   * @param {Attachment} attachment
+   */
+  show({ name, size }) {
+    this.name = name;
+    this.label.textContent = this.link.title = this.progress.ariaLabel = name;
+    this.link.href = this.field.urlOf(name);
+    this.size.textContent = this.field.sizeOf(size);
+    this.file = this.failure = null;
+  }
+
+  /** Upload the file; what may pass by itself is tried again. */
+  async upload() {
+    const { texts } = this.field;
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return this.arrive(await this.send());
+      } catch (error) {
+        if (this.stop.signal.aborted) return;
+        const failure = failureOf(error);
+        if (this.isUnwanted) return this.leave();
+        if (failure.isBroken && this.file && !(await isReadable(this.file))) {
+          return this.fail(new Failure(texts.unreadable, { helps: false }));
+        }
+        if (!failure.passes || tries === PAUSES.length) return this.fail(failure);
+        this.become("queued", texts.retrying);
+        await wait(Math.max(PAUSES[tries], failure.pause), this.stop.signal);
+        if (this.stop.signal.aborted) return;
+      }
+    }
+  }
+
+  /** @returns {Promise<Attachment>} */
+  async send() {
+    const { field, progress } = this;
+    await field.startSession();
+    // Cancelled meanwhile.
+    this.stop.signal.throwIfAborted();
+    this.become("sending");
+    const body = new FormData();
+    body.append("file", /** @type {File} */ (this.file), this.name);
+    /** @type {ReturnType<typeof setTimeout>} */
+    let timer;
+    const moved = (/** @type {ProgressEvent} */ { loaded, total }) => {
+      clearTimeout(timer);
+      progress.value = total && loaded / total;
+      this.note.textContent = "";
+      timer = setTimeout(() => (this.note.textContent = field.texts.stalled), STALLED);
+    };
+    const sent = () => {
+      clearTimeout(timer);
+      this.isPerhapsStored = true;
+      this.become("storing", field.texts.storing);
+    };
+    try {
+      const answer = await field.ask("POST", field.url, body, this.stop.signal, (upload) => {
+        upload.onloadstart = upload.onprogress = moved;
+        upload.onload = sent;
+      });
+      return answer[0];
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Become the row of the attachment that the file is now.
+   * @param {Attachment} attachment
+   */
+  arrive(attachment) {
+    const { field } = this;
+    const old = field.rows.find((row) => row.state === "stored" && row.name === attachment.name);
+    if (old?.li.contains(document.activeElement)) this.away.focus();
+    old?.drop();
+    this.show(attachment);
+    this.become("stored", old ? field.texts.replaced : "");
+    field.place(this);
+    if (this.isUnwanted) this.remove();
+    else field.added.push(this.name);
+  }
+
+  /** @param {Failure} failure */
+  fail(failure) {
+    this.failure = failure;
+    this.become("failed", failure.message);
+    this.field.announce(this.complaint);
+  }
+
+  get complaint() {
+    const message = this.note.textContent ?? "";
+    return message.includes(this.name) ? message : `${this.name}: ${message}`;
+  }
+
+  retry() {
+    const { field } = this;
+    // Its button goes.
+    if (this.again === document.activeElement) this.away.focus();
+    this.failure = field.refusalOf(this);
+    if (this.failure) this.fail(this.failure);
+    else field.enqueue([this]);
+    field.changed();
+  }
+
+  /** The person wants no such row. */
+  leave() {
+    if (this.state === "removing") return;
+    if (this.state === "stored") {
+      this.remove();
+    } else if (this.state === "storing" && !this.isUnwanted) {
+      // It may be stored already: the answer is awaited, and then it is removed.
+      this.isUnwanted = true;
+      this.note.textContent = this.field.texts.cancelling;
+    } else {
+      this.stop.abort();
+      queue.delete(this);
+      this.drop();
+      if (this.isPerhapsStored) this.field.refresh().catch(failureOf);
+      this.field.changed();
+    }
+  }
+
+  /** Remove the attachment. */
+  async remove() {
+    const { field, name } = this;
+    this.become("removing");
+    field.changed();
+    try {
+      await field.ask("DELETE", field.urlOf(name));
+      this.drop();
+      field.announce(field.say("removed", name));
+    } catch (error) {
+      this.become("stored", failureOf(error).message);
+      field.announce(this.complaint);
+    }
+    field.changed();
+  }
+
+  /** Take the row out of the list; the next one gets the focus. */
+  drop() {
+    const { field, li } = this;
+    if (li.contains(document.activeElement)) {
+      const next = li.nextElementSibling?.querySelector("button:not([hidden])") ?? field.input;
+      /** @type {HTMLElement} */ (next).focus();
+    }
+    li.remove();
+    field.rows.splice(field.rows.indexOf(this), 1);
+  }
+}
+
+/** The element. What is in it is looked up at each use: a formset renames its inputs. */
+class SessionAttachments extends HTMLElement {
+  /** @type {Record<string, string>} */
+  texts = {};
+  language = "";
+  /** @type {Row[]} */
+  rows = [];
+  /** What is to be announced. @type {string[]} */
+  news = [];
+  /** The names that were stored since the last end of uploads. @type {string[]} */
+  added = [];
+  status = make("p", { role: "status" });
+  isReady = false;
+  isRequired = false;
+  /** Whether only this page knows the bundle's id. */
+  isNew = false;
+  isUsed = false;
+  refreshing = 0;
+  description = "";
+
+  get input() {
+    return /** @type {HTMLInputElement} */ (this.querySelector("input[type=file]"));
+  }
+
+  get bundle() {
+    return /** @type {HTMLInputElement} */ (this.querySelector("input[name$='-bundle']"));
+  }
+
+  get seen() {
+    return /** @type {HTMLInputElement} */ (this.querySelector("input[name$='-seen']"));
+  }
+
+  get list() {
+    return /** @type {HTMLUListElement} */ (this.querySelector("ul"));
+  }
+
+  get url() {
+    return this.getAttribute("url") ?? "";
+  }
+
+  get isUploading() {
+    return this.rows.some((row) => row.isBusy);
+  }
+
+  get isBusy() {
+    return this.isUploading || this.refreshing > 0;
+  }
+
+  /** Where files may be dropped: the fieldset, if no other such element is in it. */
+  get zone() {
+    const fieldset = this.closest("fieldset");
+    return fieldset?.querySelectorAll(TAG).length === 1 ? fieldset : this;
+  }
+
+  connectedCallback() {
+    if (this.isReady) fields.add(this);
+    else this.start();
+  }
+
+  disconnectedCallback() {
+    // Unless it is only moved.
+    queueMicrotask(() => {
+      if (this.isConnected || !fields.delete(this)) return;
+      for (const row of this.rows) {
+        if (!row.isBusy || row.state === "removing") continue;
+        row.stop.abort();
+        row.stop = new AbortController();
+        queue.delete(row);
+        row.fail(new Failure(this.texts.unreachable));
+      }
+      this.changed();
+    });
+  }
+
+  start() {
+    const { input } = this;
+    if (!this.url || input.matches(":disabled") || input.name.includes("__prefix__")) return;
+    this.isReady = true;
+    fields.add(this);
+    const template = /** @type {HTMLTemplateElement} */ (this.querySelector("template"));
+    this.language = template.lang;
+    for (const { className, textContent } of template.content.children) {
+      this.texts[className] = textContent ?? "";
+    }
+    this.isRequired = input.required;
+    this.description = this.closest("fieldset")?.getAttribute("aria-describedby") ?? "";
+    for (const li of [...this.list.children]) this.adopt(li);
+    const hint = make("span", { className: "hint", textContent: this.texts.hint });
+    input.parentElement?.after(hint);
+    this.seen.before(this.status);
+    this.toggleAttribute("ready", true);
+    input.addEventListener("change", () => this.takeChosen());
+    this.identify();
+    this.takeChosen();
+  }
+
+  /**
+   * Put a row in the place of one that the server rendered.
+   * @param {Element} li
+   */
+  adopt(li) {
+    const [name, size] = Array.from(li.querySelectorAll("bdi"), (bdi) => bdi.textContent ?? "");
+    const row = new Row(this, name, size);
+    row.link.href = this.urlOf(name);
+    this.rows.push(row);
+    li.replaceWith(row.li);
+  }
+
+  /** Give the bundle its id: the one that the page had before it was left, or a new one. */
+  identify() {
+    const { bundle } = this;
+    const former = restored[bundle.name];
+    this.isNew = this.hasAttribute("new") || !bundle.value;
+    this.isUsed = !this.isNew || former !== undefined;
+    if (this.isNew && (former || !bundle.value)) {
+      delete restored[bundle.name];
+      bundle.value = former ?? randomId();
+      this.setAttribute("url", this.url.replace(/[^/]+\/$/, `${bundle.value}/`));
+    }
+    if (this.isUsed && isBack) this.refresh().catch(failureOf);
+  }
+
+  takeChosen() {
+    const { input } = this;
+    const files = [...(input.files ?? [])];
+    // They are not sent again with the form.
+    input.value = "";
+    if (files.length) this.take(files);
+  }
+
+  /**
+   * Upload files; what cannot be uploaded is told in a row of its own.
+   * @param {File[]} files
+   * @param {string[]} [folders] their names
+   */
+  take(files, folders = []) {
+    const rows = [];
+    for (const name of folders) this.add(name, null);
+    for (const file of files) rows.push(this.add(file.name.normalize("NFC"), file));
+    this.enqueue(rows.filter((row) => row.state === "queued"));
+    this.changed();
+  }
+
+  /**
+   * Add a row for a file, or for a folder, which has none.
+   * @param {string} name
+   * @param {File?} file
+   */
+  add(name, file) {
+    const row = new Row(this, name, file ? this.sizeOf(file.size) : "", file);
+    const failure = this.refusalOf(row);
+    this.rows.push(row);
+    this.list.append(row.li);
+    if (failure) row.fail(failure);
+    return row;
+  }
+
+  /**
+   * Why the server would not take the file of a row.
+   * @param {Row} row
+   */
+  refusalOf({ name, file }) {
+    const { input, texts } = this;
+    const [maxSize, maxFiles] = ["max-size", "max-files"].map((key) => this.getAttribute(key));
+    if (!file) return new Failure(this.say("folder", name), { helps: false });
+    if (maxSize && file.size > Number(maxSize)) {
+      return new Failure(this.say("file_too_large", name), { helps: false });
+    }
+    if (!fits(file, input.accept)) return new Failure(this.say("invalid", name), { helps: false });
+    const others = this.rows.filter((row) => row.state !== "failed").map((row) => row.name);
+    const names = new Set(others).add(name);
+    if (maxFiles && names.size > Number(maxFiles) && !others.includes(name)) {
+      return new Failure(texts.too_many_files);
+    }
+    return null;
+  }
+
+  /** @param {Row[]} rows */
+  enqueue(rows) {
+    for (const row of rows) {
+      row.become("queued");
+      queue.add(row);
+    }
+    this.isUsed = true;
+    if (rows.length) this.announce(this.say("sending", these(rows.map((row) => row.name))));
+    fillLanes();
+  }
+
+  /**
+   * Put a stored row where the server would list it: before what is not stored.
+   * @param {Row} row
+   */
+  place(row) {
+    const focused = row.li.contains(document.activeElement) ? document.activeElement : null;
+    const others = this.rows.filter((other) => other !== row);
+    const index = others.findIndex((other) => !other.isStored || compare(other.name, row.name) > 0);
+    this.list.insertBefore(row.li, others[index]?.li ?? null);
+    others.splice(index < 0 ? others.length : index, 0, row);
+    this.rows = others;
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
+  }
+
+  /** Read the list, so that the visitor has a session: once for the whole page. */
+  startSession() {
+    const reading = (session ??= this.refresh());
+    reading.catch(() => {
+      if (session === reading) session = undefined;
+    });
+    return reading;
+  }
+
+  /** Show what the server lists. */
+  async refresh() {
+    const before = this.rows.filter((row) => row.state === "stored");
+    this.refreshing += 1;
+    this.changed();
+    try {
+      const attachments = await this.ask("GET", this.url);
+      const names = new Set(attachments.map(({ name }) => name));
+      for (const row of before) {
+        if (row.state === "stored" && !names.has(row.name)) row.drop();
+      }
+      for (const attachment of attachments) {
+        const row = this.rows.find((row) => row.isStored && row.name === attachment.name);
+        if (row) row.show(attachment);
+        else this.placeNew(attachment);
+      }
+    } finally {
+      this.refreshing -= 1;
+      this.changed();
+    }
+  }
+
+  /** @param {Attachment} attachment */
+  placeNew(attachment) {
+    const row = new Row(this, attachment.name, "");
+    row.show(attachment);
+    this.place(row);
+  }
+
+  /**
+   * Return what the server answers, a list; raise a Failure if it does not.
+   * @param {string} method
+   * @param {string} url
+   * @param {FormData} [body]
+   * @param {AbortSignal} [signal]
+   * @param {(upload: XMLHttpRequestUpload) => void} [watch] gets what tells the progress
+   * @returns {Promise<Attachment[]>}
+   */
+  ask(method, url, body, signal, watch) {
+    return new Promise((resolve, reject) => {
+      const xhr = new XMLHttpRequest();
+      xhr.open(method, url);
+      if (method !== "GET") xhr.setRequestHeader("X-CSRFToken", tokenOf(this.input.form));
+      watch?.(xhr.upload);
+      signal?.addEventListener("abort", () => xhr.abort());
+      xhr.onloadend = () => {
+        const answer = this.answerOf(xhr);
+        if (answer instanceof Failure) reject(answer);
+        else resolve(answer);
+      };
+      xhr.send(body);
+    });
+  }
+
+  /** @param {XMLHttpRequest} xhr */
+  answerOf(xhr) {
+    const { status } = xhr;
+    if (!status) return new Failure(this.texts.unreachable, { isBroken: true });
+    const isJSON = /json/.test(xhr.getResponseHeader("Content-Type") ?? "");
+    let answer;
+    try {
+      answer = JSON.parse(xhr.responseText);
+    } catch {
+      // Not the app's: a proxy's or a login's page, or cut short.
+    }
+    if (xhr.status < 300 && answer?.length !== undefined) return answer;
+    const passes = status >= 500 || PASSING.includes(status) || (status < 300 && isJSON);
+    const pause = pauseOf(xhr.getResponseHeader("Retry-After"));
+    const sentence = answer?.detail ?? this.texts.unexpected.replace("{status}", String(status));
+    return new Failure(sentence, { passes, pause, helps: !FINAL.includes(answer?.code) });
+  }
+
+  /** Tell the page, the form and the browser what is so now. */
+  changed() {
+    const { isBusy, input, rows } = this;
+    const names = rows.filter((row) => row.isStored).map((row) => row.name);
+    this.seen.value = String(names.length);
+    input.required = this.isRequired && !rows.length;
+    this.toggleAttribute("busy", isBusy);
+    this.describe();
+    if (!isBusy && this.added.length) this.announce(this.say("added", these(this.added.splice(0))));
+    const detail = { count: names.length, names, busy: isBusy };
+    this.dispatchEvent(new CustomEvent(`${TAG}:change`, { bubbles: true, detail }));
+    remember();
+    guard();
+    release();
+  }
+
+  /** Tie the errors of the rows to the fieldset. */
+  describe() {
+    const failed = this.rows.filter((row) => row.state === "failed");
+    const ids = [this.description, ...failed.map((row) => row.note.id)].filter(Boolean).join(" ");
+    const fieldset = this.closest("fieldset");
+    if (ids) fieldset?.setAttribute("aria-describedby", ids);
+    else fieldset?.removeAttribute("aria-describedby");
+  }
+
+  /**
+   * Let those hear it who do not see it; what comes at one time is said together.
+   * @param {string} text
+   */
+  announce(text) {
+    if (!this.news.length) {
+      queueMicrotask(() => (this.status.textContent = this.news.splice(0).join(" ")));
+    }
+    this.news.push(text);
+  }
+
+  /**
+   * @param {string} key
+   * @param {string} name
+   */
+  say(key, name) {
+    return this.texts[key].replace("{name}", () => name);
+  }
+
+  /** @param {string} name */
+  urlOf(name) {
+    return `${this.url}${encodeURIComponent(name)}/`;
+  }
+
+  /**
+   * Write a size as Django's filesizeformat does.
+   * @param {number} bytes
+   */
+  sizeOf(bytes) {
+    const unit = ["KB", "MB", "GB"].findLast((_unit, index) => bytes >= 1024 ** (index + 1));
+    if (!unit) {
+      const style = { style: "unit", unit: "byte", unitDisplay: "long" };
+      return new Intl.NumberFormat(this.language, /** @type {object} */ (style)).format(bytes);
+    }
+    const factor = { KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }[unit] ?? 1;
+    const number = (bytes / factor).toFixed(1);
+    // Like "1.0 KB", in the page's language.
+    return this.texts[unit].replace(/1(.)0/, (_one, point) => number.replace(".", point));
+  }
+}
+
+/**
+ * Whether a file fits an input's "accept". What the browser has no type for, the server
+ * may know.
+ * @param {File} file
+ * @param {string} accept
+ */
+function fits({ name, type }, accept) {
+  const entries = accept.toLowerCase().split(",").map((entry) => entry.trim());
+  return !accept || entries.some((entry) => {
+    if (entry.startsWith(".")) return name.toLowerCase().endsWith(entry);
+    return !type || (entry.includes("*") ? type.startsWith(entry.split("*")[0]) : type === entry);
+  });
+}
+
+/**
+ * Name a few, or say how many they are.
+ * @param {string[]} names
+ */
+function these(names) {
+  return names.length > NAMES ? String(names.length) : names.join(", ");
+}
+
+/** @returns {string} 128 bits, as Python's secrets.token_hex(16) writes them */
+function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * The milliseconds of a Retry-After header: RFC 9110, section 10.2.3.
+ * @param {string?} header
+ */
+function pauseOf(header) {
+  if (!header) return 0;
+  const seconds = Number(header);
+  return (Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000) || 0;
+}
+
+/**
+ * The CSRF token of the form, of the page or of the cookie.
+ * @param {HTMLFormElement?} form
+ */
+function tokenOf(form) {
+  const selector = "input[name=csrfmiddlewaretoken]";
+  const input = form?.querySelector(selector) ?? document.querySelector(selector);
+  const [, cookie] = /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie) ?? [];
+  return /** @type {HTMLInputElement?} */ (input)?.value ?? cookie ?? "";
+}
+
+// The page. Its fields:
+/** @type {Set<SessionAttachments>} */
+const fields = new Set();
+// What waits for a lane, what is in one:
+/** @type {Set<Row>} */
+const queue = new Set();
+/** @type {Set<Row>} */
+const running = new Set();
+// Forms that are sent after their uploads, each with the button that was pressed:
+/** @type {Map<HTMLFormElement, HTMLElement?>} */
+const waiting = new Map();
+// The list that was read before the first upload:
+/** @type {Promise<void> | undefined} */
+let session;
+// The ids that the page's entry in the history had when the page was loaded:
+/** @type {Record<string, string>} */
+const restored = { ...history.state?.[HISTORY] };
+let remembered = "";
+const [navigation] = performance.getEntriesByType("navigation");
+const isBack = ["reload", "back_forward"].includes(
+  /** @type {PerformanceNavigationTiming} */ (navigation)?.type,
+);
+
+/** Start the uploads that have a lane; two of one name come one after the other. */
+function fillLanes() {
+  for (const row of queue) {
+    if (running.size === LANES) return;
+    if ([...running].some(({ field, name }) => field === row.field && name === row.name)) continue;
+    queue.delete(row);
+    running.add(row);
+    row.upload().finally(() => {
+      running.delete(row);
+      fillLanes();
+      row.field.changed();
+    });
+  }
+}
+
+/** Keep the ids of new bundles in the history, for a reload. */
+function remember() {
+  const used = [...fields].filter((field) => field.isNew && field.isUsed);
+  const ids = Object.fromEntries(used.map(({ bundle }) => [bundle.name, bundle.value]));
+  const text = JSON.stringify(ids);
+  // Browsers allow few changes a minute.
+  if (text === remembered) return;
+  remembered = text;
+  history.replaceState({ ...history.state, [HISTORY]: { ...restored, ...ids } }, "");
+}
+
+/** Let the browser ask before the page is left in the middle of an upload. */
+function guard() {
+  const isUploading = [...fields].some((field) => field.isUploading);
+  (isUploading ? addEventListener : removeEventListener)("beforeunload", askToStay);
+}
+
+/** @param {Event} event */
+function askToStay(event) {
+  event.preventDefault();
+}
+
+/** @param {HTMLFormElement} form */
+function fieldsOf(form) {
+  return [...fields].filter((field) => field.input.form === form);
+}
+
+/**
+ * Lead to the first upload of the form that failed; return whether there is one.
+ * @param {HTMLFormElement} form
+ */
+function leadToFailure(form) {
+  const rows = fieldsOf(form).flatMap((field) => field.rows);
+  const failed = rows.find((row) => row.state === "failed");
+  (failed?.again.hidden ? failed.away : failed?.again)?.focus();
+  return failed !== undefined;
+}
+
+/** Send the forms whose uploads have ended, unless one failed. */
+function release() {
+  for (const [form, button] of waiting) {
+    if (fieldsOf(form).some((field) => field.isBusy)) continue;
+    waiting.delete(form);
+    if (leadToFailure(form)) continue;
+    const isThere = button instanceof HTMLButtonElement || button instanceof HTMLInputElement;
+    form.requestSubmit(isThere && button.form === form ? button : null);
+  }
+}
+
+/** @param {DragEvent} event */
+function isDropOfFiles({ dataTransfer, defaultPrevented, target }) {
+  const isElsewhere = target instanceof HTMLInputElement && target.type === "file" && !fieldAt(target);
+  return fields.size && dataTransfer?.types.includes("Files") && !defaultPrevented && !isElsewhere;
+}
+
+/** @param {EventTarget?} target */
+function fieldAt(target) {
+  const isIn = (/** @type {SessionAttachments} */ { zone, input }) =>
+    target instanceof Node && zone.contains(target) && !input.matches(":disabled");
+  return [...fields].find(isIn);
+}
+
+/** @param {SessionAttachments} [target] */
+function mark(target) {
+  for (const field of fields) field.toggleAttribute("dragging", field === target);
+}
+
+// Before the project's own listeners: none may send the form without its files.
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    const busy = fieldsOf(form).find((field) => field.isBusy);
+    if (!busy && !leadToFailure(form)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (!busy) return;
+    waiting.set(form, event.submitter);
+    busy.announce(busy.texts.waiting);
+  },
+  true,
+);
+
+document.addEventListener("dragover", (event) => {
+  if (!isDropOfFiles(event)) return;
+  // Else the browser would leave the page for the file.
+  event.preventDefault();
+  const field = fieldAt(event.target);
+  mark(field);
+  if (event.dataTransfer) event.dataTransfer.dropEffect = field ? "copy" : "none";
+});
+
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) mark();
+});
+
+document.addEventListener("drop", (event) => {
+  mark();
+  if (!isDropOfFiles(event)) return;
+  event.preventDefault();
+  const { files, folders } = contentOf(/** @type {DataTransfer} */ (event.dataTransfer));
+  fieldAt(event.target)?.take(files, folders);
+});
+
+document.addEventListener("paste", (event) => {
+  const data = event.clipboardData;
+  if (!data || event.defaultPrevented || data.types.includes("text/plain")) return;
+  const { files, folders } = contentOf(data);
+  const target = /** @type {Element} */ (event.target);
+  const around = target.closest("form") ?? document;
+  const nearby = [...fields].filter((field) => around.contains(field));
+  const field = fieldAt(target) ?? (nearby.length === 1 ? nearby[0] : undefined);
+  if (!field || files.length + folders.length === 0) return;
+  event.preventDefault();
+  const names = field.rows.map((row) => row.name);
+  field.take(
+    files.map((file) => {
+      const name = newName(file.name, names);
+      names.push(name);
+      return name === file.name ? file : new File([file], name, { type: file.type });
+    }),
+    folders,
+  );
+});
+
+/**
+ * Name a pasted picture, which is always called "image.png".
+ * @param {string} name
+ * @param {string[]} taken
+ */
+function newName(name, taken) {
+  const [, extension] = /^image(\.\w+)$/.exec(name) ?? [];
+  for (let number = 2; extension && taken.includes(name); number += 1) {
+    name = `image (${number})${extension}`;
+  }
+  return name;
+}
+
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  for (const field of fields) {
+    if (field.isUsed) field.refresh().catch(failureOf);
+  }
+});
+
+addEventListener("online", () => {
+  for (const field of fields) {
+    for (const row of field.rows) if (row.failure?.isBroken) row.retry();
+  }
+});
+
+if (!customElements.get(TAG)) customElements.define(TAG, SessionAttachments);
