@@ -91,8 +91,7 @@ function wait(milliseconds, signal) {
       clearTimeout(timer);
       resolve();
     };
-    // Without a line, time does not help.
-    const timer = navigator.onLine ? setTimeout(done, milliseconds) : undefined;
+    const timer = setTimeout(done, milliseconds);
     addEventListener("online", done, { signal: stop.signal });
     signal.addEventListener("abort", done, { signal: stop.signal });
   });
@@ -179,8 +178,9 @@ class Row {
     this.li.className = state;
     this.note.textContent = note;
     this.progress.hidden = !this.isBusy || state === "removing";
-    // Without a value it is indeterminate.
-    this.progress.removeAttribute("value");
+    this.progress.value = 0;
+    // Nobody knows how long this takes: without a value it is indeterminate.
+    if (state === "storing") this.progress.removeAttribute("value");
     this.again.hidden = state !== "failed" || !this.failure?.helps;
     this.call(this.again, "again");
     const verbs = { stored: "remove", removing: "remove", failed: "dismiss" };
@@ -211,11 +211,12 @@ class Row {
   /** Upload the file; what may pass by itself is tried again. */
   async upload() {
     const { texts } = this.field;
+    const { signal } = (this.stop = new AbortController());
     for (let tries = 0; ; tries += 1) {
       try {
-        return this.arrive(await this.send());
+        return this.arrive(await this.send(signal));
       } catch (error) {
-        if (this.stop.signal.aborted) return;
+        if (signal.aborted) return;
         const failure = failureOf(error);
         if (this.isUnwanted) return this.leave();
         if (failure.isBroken && this.file && !(await isReadable(this.file))) {
@@ -223,18 +224,20 @@ class Row {
         }
         if (!failure.passes || tries === PAUSES.length) return this.fail(failure);
         this.become("queued", texts.retrying);
-        await wait(Math.max(PAUSES[tries], failure.pause), this.stop.signal);
-        if (this.stop.signal.aborted) return;
+        await wait(Math.max(PAUSES[tries], failure.pause), signal);
+        if (signal.aborted) return;
       }
     }
   }
 
-  /** @returns {Promise<Attachment>} */
-  async send() {
+  /**
+   * @param {AbortSignal} signal
+   * @returns {Promise<Attachment>}
+   */
+  async send(signal) {
     const { field, progress } = this;
     await field.startSession();
-    // Cancelled meanwhile.
-    this.stop.signal.throwIfAborted();
+    signal.throwIfAborted();
     this.become("sending");
     const body = new FormData();
     body.append("file", /** @type {File} */ (this.file), this.name);
@@ -252,7 +255,7 @@ class Row {
       this.become("storing", field.texts.storing);
     };
     try {
-      const answer = await field.ask("POST", field.url, body, this.stop.signal, (upload) => {
+      const answer = await field.ask("POST", field.url, body, signal, (upload) => {
         upload.onloadstart = upload.onprogress = moved;
         upload.onload = sent;
       });
@@ -412,7 +415,6 @@ class SessionAttachments extends HTMLElement {
       for (const row of this.rows) {
         if (!row.isBusy || row.state === "removing") continue;
         row.stop.abort();
-        row.stop = new AbortController();
         queue.delete(row);
         row.fail(new Failure(this.texts.unreachable));
       }
@@ -431,8 +433,8 @@ class SessionAttachments extends HTMLElement {
       this.texts[className] = textContent ?? "";
     }
     this.isRequired = input.required;
-    this.description = this.closest("fieldset")?.getAttribute("aria-describedby") ?? "";
-    for (const li of [...this.list.children]) this.adopt(li);
+    this.description = this.zone.getAttribute("aria-describedby") ?? "";
+    for (const link of this.list.querySelectorAll("li > a")) this.adopt(link.parentElement);
     const hint = make("span", { className: "hint", textContent: this.texts.hint });
     input.parentElement?.after(hint);
     this.seen.before(this.status);
@@ -444,14 +446,14 @@ class SessionAttachments extends HTMLElement {
 
   /**
    * Put a row in the place of one that the server rendered.
-   * @param {Element} li
+   * @param {HTMLElement?} li
    */
   adopt(li) {
-    const [name, size] = Array.from(li.querySelectorAll("bdi"), (bdi) => bdi.textContent ?? "");
+    const [name, size] = Array.from(li?.querySelectorAll("bdi") ?? [], (bdi) => bdi.innerText);
     const row = new Row(this, name, size);
     row.link.href = this.urlOf(name);
     this.rows.push(row);
-    li.replaceWith(row.li);
+    li?.replaceWith(row.li);
   }
 
   /** Give the bundle its id: the one that the page had before it was left, or a new one. */
@@ -525,12 +527,13 @@ class SessionAttachments extends HTMLElement {
 
   /** @param {Row[]} rows */
   enqueue(rows) {
+    if (!rows.length) return;
     for (const row of rows) {
       row.become("queued");
       queue.add(row);
     }
     this.isUsed = true;
-    if (rows.length) this.announce(this.say("sending", these(rows.map((row) => row.name))));
+    this.announce(this.say("sending", these(rows.map((row) => row.name))));
     fillLanes();
   }
 
@@ -622,7 +625,7 @@ class SessionAttachments extends HTMLElement {
     } catch {
       // Not the app's: a proxy's or a login's page, or cut short.
     }
-    if (xhr.status < 300 && answer?.length !== undefined) return answer;
+    if (status < 300 && Array.isArray(answer)) return answer;
     const passes = status >= 500 || PASSING.includes(status) || (status < 300 && isJSON);
     const pause = pauseOf(xhr.getResponseHeader("Retry-After"));
     const sentence = answer?.detail ?? this.texts.unexpected.replace("{status}", String(status));
@@ -645,13 +648,12 @@ class SessionAttachments extends HTMLElement {
     release();
   }
 
-  /** Tie the errors of the rows to the fieldset. */
+  /** Tie the errors of the rows to all of them. */
   describe() {
     const failed = this.rows.filter((row) => row.state === "failed");
     const ids = [this.description, ...failed.map((row) => row.note.id)].filter(Boolean).join(" ");
-    const fieldset = this.closest("fieldset");
-    if (ids) fieldset?.setAttribute("aria-describedby", ids);
-    else fieldset?.removeAttribute("aria-describedby");
+    if (ids) this.zone.setAttribute("aria-describedby", ids);
+    else this.zone.removeAttribute("aria-describedby");
   }
 
   /**
@@ -761,7 +763,7 @@ let session;
 // The ids that the page's entry in the history had when the page was loaded:
 /** @type {Record<string, string>} */
 const restored = { ...history.state?.[HISTORY] };
-let remembered = "";
+let remembered = "{}";
 const [navigation] = performance.getEntriesByType("navigation");
 const isBack = ["reload", "back_forward"].includes(
   /** @type {PerformanceNavigationTiming} */ (navigation)?.type,
@@ -890,8 +892,8 @@ document.addEventListener("paste", (event) => {
   const data = event.clipboardData;
   if (!data || event.defaultPrevented || data.types.includes("text/plain")) return;
   const { files, folders } = contentOf(data);
-  const target = /** @type {Element} */ (event.target);
-  const around = target.closest("form") ?? document;
+  const { target } = event;
+  const around = (target instanceof Element && target.closest("form")) || document;
   const nearby = [...fields].filter((field) => around.contains(field));
   const field = fieldAt(target) ?? (nearby.length === 1 ? nearby[0] : undefined);
   if (!field || files.length + folders.length === 0) return;
