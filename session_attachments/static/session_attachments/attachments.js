@@ -4,16 +4,15 @@
  * dropped or pasted, and listed as the server has them.
  */
 
-/**
- * What the server says of an attachment.
- * @typedef {{name: string, size: number}} Attachment
- */
-
+/** @typedef {{name: string, size: number}} Attachment as the server lists it */
 /** @typedef {"queued" | "sending" | "storing" | "removing" | "stored" | "failed"} State */
 
 const TAG = "session-attachments";
 // Uploads at once in the whole page.
 const LANES = 3;
+// Bytes: a file of more is sent in pieces, of which a broken line takes one only.
+const LARGE = 16 * 1024 ** 2;
+const PIECE = 8 * 1024 ** 2;
 // Milliseconds before what may pass by itself is tried again.
 const PAUSES = [1_000, 4_000, 10_000];
 // A server that asks for a longer pause is left to the person.
@@ -28,13 +27,13 @@ const FINAL = ["bad_bundle", "bad_name", "file_too_large", "invalid"];
 const NAMES = 3;
 const HISTORY = "sessionAttachments";
 
-/** Why something was not done, as a sentence for a person. */
+/** Why something was not done, in a sentence for a person. */
 class Failure extends Error {
   /**
    * @param {string} sentence
    * @param {{isBroken?: boolean, passes?: boolean, helps?: boolean, pause?: number}} [more]
-   *   whether the line broke, it may pass by itself, a second try may help, and the
-   *   milliseconds to wait before
+   *   whether the line broke, it may pass by itself, trying again may help, and after
+   *   how many milliseconds
    */
   constructor(sentence, { isBroken = false, passes = isBroken, helps = true, pause = 0 } = {}) {
     super(sentence);
@@ -45,10 +44,7 @@ class Failure extends Error {
   }
 }
 
-/**
- * Return the failure that was raised; anything else is a mistake of ours.
- * @param {unknown} error
- */
+/** @param {unknown} error what is no Failure is a mistake of ours */
 function failureOf(error) {
   if (error instanceof Failure) return error;
   throw error;
@@ -67,7 +63,7 @@ function make(tag, properties = {}, ...children) {
 }
 
 /**
- * Order texts by code point, as the server does.
+ * Order by code point, as the server does.
  * @param {string} a
  * @param {string} b
  */
@@ -78,40 +74,27 @@ function compare(a, b) {
 }
 
 /**
- * Wait, but not longer than until the line is back or the wait is no longer wanted.
+ * Wait, until the line is back at most.
  * @param {number} milliseconds
  * @param {AbortSignal} signal
  * @returns {Promise<void>}
  */
 function wait(milliseconds, signal) {
   return new Promise((resolve) => {
-    const stop = new AbortController();
-    const done = () => {
-      stop.abort();
-      clearTimeout(timer);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    addEventListener("online", done, { signal: stop.signal });
-    signal.addEventListener("abort", done, { signal: stop.signal });
+    const done = () => resolve();
+    setTimeout(done, milliseconds);
+    addEventListener("online", done, { once: true });
+    signal.addEventListener("abort", done);
   });
 }
 
-/**
- * Whether the file is still there, as it was chosen.
- * @param {File} file
- */
-async function isReadable(file) {
-  try {
-    await file.slice(0, 1).arrayBuffer();
-    return true;
-  } catch {
-    return false;
-  }
+/** @param {File} file */
+function isReadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 /**
- * The files and the names of the folders that were dropped or pasted.
+ * Return files, and the names of folders.
  * @param {DataTransfer} data
  */
 function contentOf(data) {
@@ -146,6 +129,9 @@ class Row {
     this.failure = null;
     this.stop = new AbortController();
     this.isUnwanted = false;
+    // Of a large file: where it is continued, and how much the server has.
+    this.url = "";
+    this.offset = 0;
     // Nobody knows, if the answer got lost.
     this.isPerhapsStored = false;
     this.label = make("bdi", { textContent: name });
@@ -155,7 +141,8 @@ class Row {
     this.note = make("span", { id: `${TAG}-${(Row.count += 1)}`, className: "note" });
     this.again = make("button", { type: "button", onclick: () => this.retry() });
     this.away = make("button", { type: "button", onclick: () => this.leave() });
-    for (const button of [this.again, this.away]) button.setAttribute("aria-describedby", this.note.id);
+    this.again.setAttribute("aria-describedby", this.note.id);
+    this.away.setAttribute("aria-describedby", this.note.id);
     this.li = make("li", {}, this.link, this.size, this.progress, this.again, this.away, this.note);
     this.become(this.state);
   }
@@ -179,12 +166,11 @@ class Row {
     this.note.textContent = note;
     this.progress.hidden = !this.isBusy || state === "removing";
     this.progress.value = 0;
-    // Nobody knows how long this takes: without a value it is indeterminate.
+    // Indeterminate.
     if (state === "storing") this.progress.removeAttribute("value");
     this.again.hidden = state !== "failed" || !this.failure?.helps;
     this.call(this.again, "again");
-    const verbs = { stored: "remove", removing: "remove", failed: "dismiss" };
-    this.call(this.away, state in verbs ? verbs[/** @type {keyof verbs} */ (state)] : "cancel");
+    this.call(this.away, this.isStored ? "remove" : this.isBusy ? "cancel" : "dismiss");
   }
 
   /**
@@ -196,10 +182,7 @@ class Row {
     button.ariaLabel = this.field.say(`${verb}-name`, this.name);
   }
 
-  /**
-   * Show what the server says of the attachment.
-   * @param {Attachment} attachment
-   */
+  /** @param {Attachment} attachment */
   show({ name, size }) {
     this.name = name;
     this.label.textContent = this.link.title = this.progress.ariaLabel = name;
@@ -208,11 +191,11 @@ class Row {
     this.file = this.failure = null;
   }
 
-  /** Upload the file; what may pass by itself is tried again. */
   async upload() {
     const { texts } = this.field;
     const { signal } = (this.stop = new AbortController());
     for (let tries = 0; ; tries += 1) {
+      const { offset } = this;
       try {
         return this.arrive(await this.send(signal));
       } catch (error) {
@@ -222,6 +205,7 @@ class Row {
         if (failure.isBroken && this.file && !(await isReadable(this.file))) {
           return this.fail(new Failure(texts.unreadable, { helps: false }));
         }
+        if (this.offset > offset) tries = 0;
         if (!failure.passes || tries === PAUSES.length) return this.fail(failure);
         this.become("queued", texts.retrying);
         await wait(Math.max(PAUSES[tries], failure.pause), signal);
@@ -235,40 +219,90 @@ class Row {
    * @returns {Promise<Attachment>}
    */
   async send(signal) {
-    const { field, progress } = this;
+    const { field, name } = this;
+    const file = /** @type {File} */ (this.file);
     await field.startSession();
     signal.throwIfAborted();
     this.become("sending");
+    if (file.size > LARGE) return this.sendPieces(file, signal);
     const body = new FormData();
-    body.append("file", /** @type {File} */ (this.file), this.name);
-    /** @type {ReturnType<typeof setTimeout>} */
-    let timer;
-    const moved = (/** @type {ProgressEvent} */ { loaded, total }) => {
-      clearTimeout(timer);
-      progress.value = total && loaded / total;
-      this.note.textContent = "";
-      timer = setTimeout(() => (this.note.textContent = field.texts.stalled), STALLED);
-    };
-    const sent = () => {
-      clearTimeout(timer);
-      this.isPerhapsStored = true;
-      this.become("storing", field.texts.storing);
-    };
+    body.append("file", file, name);
+    const watch = this.watch(0, file.size);
+    const { response } = await field.ask("POST", field.url, { body, signal, watch });
+    return response[0];
+  }
+
+  /**
+   * Send what the server has not yet, by the tus protocol, 1.0.0.
+   * @param {File} file
+   * @param {AbortSignal} signal
+   * @returns {Promise<Attachment>}
+   */
+  async sendPieces(file, signal) {
+    const { field, name } = this;
+    const { size } = file;
+    if (this.url) await this.locate();
+    if (!this.url) {
+      const bytes = String.fromCharCode(...new TextEncoder().encode(name));
+      const headers = { "Upload-Length": size, "Upload-Metadata": `filename ${btoa(bytes)}` };
+      const xhr = await field.ask("POST", field.url, { signal, headers });
+      this.url = xhr.getResponseHeader("Location") ?? "";
+      this.offset = 0;
+    }
+    while (this.offset < size) {
+      const { offset } = this;
+      const body = file.slice(offset, offset + PIECE, "application/offset+octet-stream");
+      const headers = { "Upload-Offset": offset };
+      const watch = this.watch(offset, size);
+      const xhr = await field.ask("PATCH", this.url, { body, signal, watch, headers });
+      this.offset = Number(xhr.getResponseHeader("Upload-Offset"));
+    }
+    const { response } = await field.ask("GET", field.url);
+    const known = field.rows.map((row) => row.name);
+    const find = (/** @type {(attachment: Attachment) => boolean} */ is) => response.find(is);
+    // The server may have changed the name.
+    const isNew = (/** @type {Attachment} */ one) => !known.includes(one.name);
+    return find((one) => one.name === name) ?? find(isNew) ?? { name, size };
+  }
+
+  /** Ask where to continue, or begin anew. */
+  async locate() {
     try {
-      const answer = await field.ask("POST", field.url, body, signal, (upload) => {
-        upload.onloadstart = upload.onprogress = moved;
-        upload.onload = sent;
-      });
-      return answer[0];
-    } finally {
-      clearTimeout(timer);
+      const xhr = await this.field.ask("HEAD", this.url, { headers: {} });
+      this.offset = Number(xhr.getResponseHeader("Upload-Offset"));
+    } catch (error) {
+      if (failureOf(error).passes) throw error;
+      this.url = "";
     }
   }
 
   /**
-   * Become the row of the attachment that the file is now.
-   * @param {Attachment} attachment
+   * Show the progress of a request that sends a file from an offset on.
+   * @param {number} offset
+   * @param {number} size
+   * @returns {(upload: XMLHttpRequestUpload) => void}
    */
+  watch(offset, size) {
+    const { field, progress, note } = this;
+    return (upload) => {
+      /** @type {ReturnType<typeof setTimeout>} */
+      let timer;
+      upload.onloadstart = upload.onprogress = ({ loaded }) => {
+        clearTimeout(timer);
+        this.become("sending");
+        progress.value = (offset + loaded) / size;
+        timer = setTimeout(() => (note.textContent = field.texts.stalled), STALLED);
+      };
+      upload.onload = ({ loaded }) => {
+        if (offset + loaded < size) return;
+        this.isPerhapsStored = true;
+        this.become("storing", field.texts.storing);
+      };
+      upload.onloadend = () => clearTimeout(timer);
+    };
+  }
+
+  /** @param {Attachment} attachment what the file is now */
   arrive(attachment) {
     const { field } = this;
     const old = field.rows.find((row) => row.state === "stored" && row.name === attachment.name);
@@ -303,25 +337,24 @@ class Row {
     field.changed();
   }
 
-  /** The person wants no such row. */
   leave() {
     if (this.state === "removing") return;
     if (this.state === "stored") {
       this.remove();
     } else if (this.state === "storing" && !this.isUnwanted) {
-      // It may be stored already: the answer is awaited, and then it is removed.
+      // It may be stored already: it is removed after the answer.
       this.isUnwanted = true;
       this.note.textContent = this.field.texts.cancelling;
     } else {
       this.stop.abort();
       queue.delete(this);
       this.drop();
+      if (this.url) this.field.ask("DELETE", this.url, { headers: {} }).catch(failureOf);
       if (this.isPerhapsStored) this.field.refresh().catch(failureOf);
       this.field.changed();
     }
   }
 
-  /** Remove the attachment. */
   async remove() {
     const { field, name } = this;
     this.become("removing");
@@ -538,7 +571,7 @@ class SessionAttachments extends HTMLElement {
   }
 
   /**
-   * Put a stored row where the server would list it: before what is not stored.
+   * Put a stored row in its place, before what is not stored.
    * @param {Row} row
    */
   place(row) {
@@ -566,15 +599,17 @@ class SessionAttachments extends HTMLElement {
     this.refreshing += 1;
     this.changed();
     try {
-      const attachments = await this.ask("GET", this.url);
+      const { response } = await this.ask("GET", this.url);
+      const attachments = /** @type {Attachment[]} */ (response);
       const names = new Set(attachments.map(({ name }) => name));
       for (const row of before) {
         if (row.state === "stored" && !names.has(row.name)) row.drop();
       }
       for (const attachment of attachments) {
-        const row = this.rows.find((row) => row.isStored && row.name === attachment.name);
-        if (row) row.show(attachment);
-        else this.placeNew(attachment);
+        const known = this.rows.find((row) => row.isStored && row.name === attachment.name);
+        const row = known ?? new Row(this, attachment.name, "");
+        row.show(attachment);
+        this.place(row);
       }
     } finally {
       this.refreshing -= 1;
@@ -582,54 +617,53 @@ class SessionAttachments extends HTMLElement {
     }
   }
 
-  /** @param {Attachment} attachment */
-  placeNew(attachment) {
-    const row = new Row(this, attachment.name, "");
-    row.show(attachment);
-    this.place(row);
-  }
-
   /**
-   * Return what the server answers, a list; raise a Failure if it does not.
+   * Return what the server answers: a list, or headers to what speaks tus; else raise
+   * a Failure.
    * @param {string} method
    * @param {string} url
-   * @param {FormData} [body]
-   * @param {AbortSignal} [signal]
-   * @param {(upload: XMLHttpRequestUpload) => void} [watch] gets what tells the progress
-   * @returns {Promise<Attachment[]>}
+   * @param {{body?: FormData | Blob, signal?: AbortSignal, headers?: Record<string, any>,
+   *   watch?: (upload: XMLHttpRequestUpload) => void}} [more] only tus has headers;
+   *   "watch" gets what tells the progress
+   * @returns {Promise<XMLHttpRequest>}
    */
-  ask(method, url, body, signal, watch) {
+  ask(method, url, { body, signal, headers, watch } = {}) {
     return new Promise((resolve, reject) => {
       const xhr = new XMLHttpRequest();
       xhr.open(method, url);
+      xhr.responseType = "json";
       if (method !== "GET") xhr.setRequestHeader("X-CSRFToken", tokenOf(this.input.form));
+      if (headers) xhr.setRequestHeader("Tus-Resumable", "1.0.0");
+      for (const name in headers) xhr.setRequestHeader(name, headers[name]);
       watch?.(xhr.upload);
       signal?.addEventListener("abort", () => xhr.abort());
       xhr.onloadend = () => {
-        const answer = this.answerOf(xhr);
-        if (answer instanceof Failure) reject(answer);
-        else resolve(answer);
+        const { status, response } = xhr;
+        const isAnswer = headers ? xhr.getResponseHeader("Tus-Resumable") : Array.isArray(response);
+        if (status && status < 300 && isAnswer) resolve(xhr);
+        else reject(this.whyNot(xhr));
       };
       xhr.send(body);
     });
   }
 
-  /** @param {XMLHttpRequest} xhr */
-  answerOf(xhr) {
-    const { status } = xhr;
+  /**
+   * Return why a request was not answered so.
+   * @param {XMLHttpRequest} xhr
+   */
+  whyNot(xhr) {
+    const { status, response } = xhr;
     if (!status) return new Failure(this.texts.unreachable, { isBroken: true });
+    const code = response?.code;
+    // Cut short, or an upload that has to be located again.
     const isJSON = /json/.test(xhr.getResponseHeader("Content-Type") ?? "");
-    let answer;
-    try {
-      answer = JSON.parse(xhr.responseText);
-    } catch {
-      // Not the app's: a proxy's or a login's page, or cut short.
-    }
-    if (status < 300 && Array.isArray(answer)) return answer;
-    const passes = status >= 500 || PASSING.includes(status) || (status < 300 && isJSON);
-    const pause = pauseOf(xhr.getResponseHeader("Retry-After"));
-    const sentence = answer?.detail ?? this.texts.unexpected.replace("{status}", String(status));
-    return new Failure(sentence, { passes, pause, helps: !FINAL.includes(answer?.code) });
+    const isLost = isJSON && (status < 300 || code === "wrong_offset" || code === "not_found");
+    const passes = status >= 500 || PASSING.includes(status) || isLost;
+    // Seconds or a date: RFC 9110, section 10.2.3.
+    const after = xhr.getResponseHeader("Retry-After") ?? "";
+    const pause = Number(after) * 1000 || Date.parse(after) - Date.now() || 0;
+    const sentence = response?.detail ?? this.texts.unexpected.replace("{status}", String(status));
+    return new Failure(sentence, { passes, pause, helps: !FINAL.includes(code) });
   }
 
   /** Tell the page, the form and the browser what is so now. */
@@ -648,7 +682,6 @@ class SessionAttachments extends HTMLElement {
     release();
   }
 
-  /** Tie the errors of the rows to all of them. */
   describe() {
     const failed = this.rows.filter((row) => row.state === "failed");
     const ids = [this.description, ...failed.map((row) => row.note.id)].filter(Boolean).join(" ");
@@ -656,10 +689,7 @@ class SessionAttachments extends HTMLElement {
     else this.zone.removeAttribute("aria-describedby");
   }
 
-  /**
-   * Let those hear it who do not see it; what comes at one time is said together.
-   * @param {string} text
-   */
+  /** @param {string} text what is to be heard, with what else comes at that time */
   announce(text) {
     if (!this.news.length) {
       queueMicrotask(() => (this.status.textContent = this.news.splice(0).join(" ")));
@@ -685,21 +715,20 @@ class SessionAttachments extends HTMLElement {
    * @param {number} bytes
    */
   sizeOf(bytes) {
-    const unit = ["KB", "MB", "GB"].findLast((_unit, index) => bytes >= 1024 ** (index + 1));
-    if (!unit) {
-      const style = { style: "unit", unit: "byte", unitDisplay: "long" };
-      return new Intl.NumberFormat(this.language, /** @type {object} */ (style)).format(bytes);
+    const power = Math.min(Math.floor(Math.log2(bytes || 1) / 10), 3);
+    if (!power) {
+      const style = /** @type {const} */ ({ style: "unit", unit: "byte", unitDisplay: "long" });
+      return bytes.toLocaleString(this.language, style);
     }
-    const factor = { KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 }[unit] ?? 1;
-    const number = (bytes / factor).toFixed(1);
+    const number = (bytes / 1024 ** power).toFixed(1);
     // Like "1.0 KB", in the page's language.
-    return this.texts[unit].replace(/1(.)0/, (_one, point) => number.replace(".", point));
+    const one = this.texts[["KB", "MB", "GB"][power - 1]];
+    return one.replace(/1(.)0/, (_one, point) => number.replace(".", point));
   }
 }
 
 /**
- * Whether a file fits an input's "accept". What the browser has no type for, the server
- * may know.
+ * Whether an input accepts a file. The server may know a type where the browser does not.
  * @param {File} file
  * @param {string} accept
  */
@@ -711,28 +740,15 @@ function fits({ name, type }, accept) {
   });
 }
 
-/**
- * Name a few, or say how many they are.
- * @param {string[]} names
- */
+/** @param {string[]} names */
 function these(names) {
   return names.length > NAMES ? String(names.length) : names.join(", ");
 }
 
-/** @returns {string} 128 bits, as Python's secrets.token_hex(16) writes them */
+/** Return 128 bits. */
 function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/**
- * The milliseconds of a Retry-After header: RFC 9110, section 10.2.3.
- * @param {string?} header
- */
-function pauseOf(header) {
-  if (!header) return 0;
-  const seconds = Number(header);
-  return (Number.isNaN(seconds) ? Date.parse(header) - Date.now() : seconds * 1000) || 0;
 }
 
 /**
@@ -755,7 +771,7 @@ const queue = new Set();
 /** @type {Set<Row>} */
 const running = new Set();
 // Forms that are sent after their uploads, each with the button that was pressed:
-/** @type {Map<HTMLFormElement, HTMLElement?>} */
+/** @type {Map<HTMLFormElement, HTMLButtonElement?>} */
 const waiting = new Map();
 // The list that was read before the first upload:
 /** @type {Promise<void> | undefined} */
@@ -769,7 +785,7 @@ const isBack = ["reload", "back_forward"].includes(
   /** @type {PerformanceNavigationTiming} */ (navigation)?.type,
 );
 
-/** Start the uploads that have a lane; two of one name come one after the other. */
+/** Start uploads; two of one name come one after the other. */
 function fillLanes() {
   for (const row of queue) {
     if (running.size === LANES) return;
@@ -784,7 +800,7 @@ function fillLanes() {
   }
 }
 
-/** Keep the ids of new bundles in the history, for a reload. */
+/** Keep the ids of new bundles for a reload. */
 function remember() {
   const used = [...fields].filter((field) => field.isNew && field.isUsed);
   const ids = Object.fromEntries(used.map(({ bundle }) => [bundle.name, bundle.value]));
@@ -795,7 +811,6 @@ function remember() {
   history.replaceState({ ...history.state, [HISTORY]: { ...restored, ...ids } }, "");
 }
 
-/** Let the browser ask before the page is left in the middle of an upload. */
 function guard() {
   const isUploading = [...fields].some((field) => field.isUploading);
   (isUploading ? addEventListener : removeEventListener)("beforeunload", askToStay);
@@ -812,7 +827,7 @@ function fieldsOf(form) {
 }
 
 /**
- * Lead to the first upload of the form that failed; return whether there is one.
+ * Lead to the first failure in the form; return whether there is one.
  * @param {HTMLFormElement} form
  */
 function leadToFailure(form) {
@@ -828,22 +843,22 @@ function release() {
     if (fieldsOf(form).some((field) => field.isBusy)) continue;
     waiting.delete(form);
     if (leadToFailure(form)) continue;
-    const isThere = button instanceof HTMLButtonElement || button instanceof HTMLInputElement;
-    form.requestSubmit(isThere && button.form === form ? button : null);
+    // It may be gone.
+    form.requestSubmit(button?.form === form ? button : null);
   }
 }
 
 /** @param {DragEvent} event */
-function isDropOfFiles({ dataTransfer, defaultPrevented, target }) {
-  const isElsewhere = target instanceof HTMLInputElement && target.type === "file" && !fieldAt(target);
-  return fields.size && dataTransfer?.types.includes("Files") && !defaultPrevented && !isElsewhere;
+function isOurs({ dataTransfer, defaultPrevented, target }) {
+  const isInput = target instanceof HTMLInputElement && target.type === "file";
+  const isElsewhere = defaultPrevented || (isInput && !fieldAt(target));
+  return fields.size && dataTransfer?.types.includes("Files") && !isElsewhere;
 }
 
 /** @param {EventTarget?} target */
 function fieldAt(target) {
-  const isIn = (/** @type {SessionAttachments} */ { zone, input }) =>
-    target instanceof Node && zone.contains(target) && !input.matches(":disabled");
-  return [...fields].find(isIn);
+  const node = /** @type {Node?} */ (target);
+  return [...fields].find(({ zone, input }) => zone.contains(node) && !input.matches(":disabled"));
 }
 
 /** @param {SessionAttachments} [target] */
@@ -861,14 +876,14 @@ document.addEventListener(
     event.preventDefault();
     event.stopImmediatePropagation();
     if (!busy) return;
-    waiting.set(form, event.submitter);
+    waiting.set(form, /** @type {HTMLButtonElement?} */ (event.submitter));
     busy.announce(busy.texts.waiting);
   },
   true,
 );
 
 document.addEventListener("dragover", (event) => {
-  if (!isDropOfFiles(event)) return;
+  if (!isOurs(event)) return;
   // Else the browser would leave the page for the file.
   event.preventDefault();
   const field = fieldAt(event.target);
@@ -882,7 +897,7 @@ document.addEventListener("dragleave", (event) => {
 
 document.addEventListener("drop", (event) => {
   mark();
-  if (!isDropOfFiles(event)) return;
+  if (!isOurs(event)) return;
   event.preventDefault();
   const { files, folders } = contentOf(/** @type {DataTransfer} */ (event.dataTransfer));
   fieldAt(event.target)?.take(files, folders);
