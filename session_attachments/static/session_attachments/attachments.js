@@ -430,7 +430,7 @@ class SessionAttachments extends HTMLElement {
     return this.isUploading || this.refreshing > 0;
   }
 
-  /** Where files may be dropped: the fieldset, if no other such element is in it. */
+  /** @returns {Element} where files may be dropped: the fieldset of this element alone */
   get zone() {
     const fieldset = this.closest("fieldset");
     return fieldset?.querySelectorAll(TAG).length === 1 ? fieldset : this;
@@ -482,14 +482,14 @@ class SessionAttachments extends HTMLElement {
    * @param {HTMLElement?} li
    */
   adopt(li) {
-    const [name, size] = Array.from(li?.querySelectorAll("bdi") ?? [], (bdi) => bdi.innerText);
-    const row = new Row(this, name, size);
+    const [name, size] = Array.from(li?.querySelectorAll("bdi") ?? [], (bdi) => bdi.textContent);
+    const row = new Row(this, name ?? "", size ?? "");
     row.link.href = this.urlOf(name);
     this.rows.push(row);
     li?.replaceWith(row.li);
   }
 
-  /** Give the bundle its id: the one that the page had before it was left, or a new one. */
+  /** Give the bundle the id that it had before the page was left, or a new one. */
   identify() {
     const { bundle } = this;
     const former = restored[bundle.name];
@@ -512,7 +512,7 @@ class SessionAttachments extends HTMLElement {
   }
 
   /**
-   * Upload files; what cannot be uploaded is told in a row of its own.
+   * Upload files; what cannot be uploaded gets a row, too.
    * @param {File[]} files
    * @param {string[]} [folders] their names
    */
@@ -525,9 +525,8 @@ class SessionAttachments extends HTMLElement {
   }
 
   /**
-   * Add a row for a file, or for a folder, which has none.
    * @param {string} name
-   * @param {File?} file
+   * @param {File?} file that of a folder is null
    */
   add(name, file) {
     const row = new Row(this, name, file ? this.sizeOf(file.size) : "", file);
@@ -543,19 +542,18 @@ class SessionAttachments extends HTMLElement {
    * @param {Row} row
    */
   refusalOf({ name, file }) {
-    const { input, texts } = this;
-    const [maxSize, maxFiles] = ["max-size", "max-files"].map((key) => this.getAttribute(key));
-    if (!file) return new Failure(this.say("folder", name), { helps: false });
-    if (maxSize && file.size > Number(maxSize)) {
-      return new Failure(this.say("file_too_large", name), { helps: false });
-    }
-    if (!fits(file, input.accept)) return new Failure(this.say("invalid", name), { helps: false });
+    const refuse = (/** @type {string} */ key) => new Failure(this.say(key, name), { helps: false });
+    if (!file) return refuse("folder");
+    if (file.size > this.limit("max-size")) return refuse("file_too_large");
+    if (!fits(file, this.input.accept)) return refuse("invalid");
     const others = this.rows.filter((row) => row.state !== "failed").map((row) => row.name);
-    const names = new Set(others).add(name);
-    if (maxFiles && names.size > Number(maxFiles) && !others.includes(name)) {
-      return new Failure(texts.too_many_files);
-    }
-    return null;
+    const isTooMany = !others.includes(name) && new Set(others).size >= this.limit("max-files");
+    return isTooMany ? new Failure(this.texts.too_many_files) : null;
+  }
+
+  /** @param {string} attribute */
+  limit(attribute) {
+    return Number(this.getAttribute(attribute) || Infinity);
   }
 
   /** @param {Row[]} rows */
@@ -584,7 +582,7 @@ class SessionAttachments extends HTMLElement {
     if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
   }
 
-  /** Read the list, so that the visitor has a session: once for the whole page. */
+  /** Read the list once for the whole page, so that its uploads share a session. */
   startSession() {
     const reading = (session ??= this.refresh());
     reading.catch(() => {
