@@ -1,18 +1,15 @@
 """The body of an upload: prepared before, its files after."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
 
-from ..exceptions import LengthRequired
 from ..sessions import filing_key
 from ..transactions import release_connections
-from .bodies import drain
+from .bodies import announced_length, drain
 from .pieces import refuse_partial, refuse_piece
 from .uploadhandlers import FieldReader, Files, UploadReader
 
@@ -74,18 +71,7 @@ def limit(request: HttpRequest) -> None:
     limits hold after that only.
     """
     refuse_partial(request)
-    if not request.META.get("CONTENT_LENGTH"):
-        stream = request._stream
-        if isinstance(request, WSGIRequest):
-            if "HTTP_TRANSFER_ENCODING" in request.META:
-                # Else nobody knows where the body ends, and reading it may block.
-                if request.META.get("wsgi.input_terminated"):
-                    drain(request.META["wsgi.input"])
-                raise LengthRequired
-        elif stream.seekable():
-            # Under ASGI the whole body is here, but Django takes it for empty.
-            request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
-            stream.seek(0)
+    announced_length(request)
     with suppress(AttributeError):
         request.upload_handlers = [UploadReader(request, request.upload_handlers)]
 
