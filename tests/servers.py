@@ -426,7 +426,7 @@ class Client:
             "POST", url, body, Content_Type=type_, Content_Length=length, **options
         )
 
-    def put(self, url, *body, length=None, type_="text/plain", **options):
+    def put(self, url, *body, type_="text/plain", length=None, **options):
         """PUT a file, sent in these chunks and announced as ``length`` bytes long."""
         length = sum(map(len, body)) if length is None else length
         return self.request(

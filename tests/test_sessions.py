@@ -27,6 +27,7 @@ from tests.clients import (
     names,
     part,
     problem,
+    put,
     send,
     shelf,
     upload,
@@ -302,9 +303,7 @@ def upload_while(client, event, body=None, **extra):
 def put_while(client, event, **extra):
     """PUT two.txt, whose body comes slowly; ``event`` happens meanwhile."""
     wire = {"wsgi.input": Meanwhile(b"spam\n", event)}
-    return send(
-        client, b"spam\n", "", url=f"{URL}two.txt", method="PUT", **wire, **extra
-    )
+    return put(client, b"spam\n", f"{URL}two.txt", **wire, **extra)
 
 
 VALIDATION = {}

@@ -2,7 +2,6 @@
 
 import errno
 import unicodedata
-from functools import partial
 from io import BytesIO
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ from tests.clients import (
     names,
     part,
     problem,
-    send,
+    put,
     shelf,
     upload,
 )
@@ -34,9 +33,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE
 SPAM = f"{URL}spam.txt/"
-TEXT = "text/plain"
 SECRET = "a" * 32
-put = partial(send, content_type=TEXT, url=SPAM, method="PUT")
 # In the memory, and on the disk.
 each_size = pytest.mark.parametrize("size", [3000, 70_000], ids=["small", "large"])
 
@@ -482,7 +479,7 @@ class TestAsgi:
         client = AsyncClient()
 
         async def put():
-            return await client.generic("PUT", SPAM, body, TEXT)
+            return await client.generic("PUT", SPAM, body, "text/plain")
 
         response = async_to_sync(put)()
         plain = Client()
