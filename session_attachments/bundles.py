@@ -9,32 +9,22 @@ from copy import copy
 from typing import Any, Self
 
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.files.base import ContentFile
 
-from .conf import conf
-from .exceptions import (
-    AttachmentNotFound,
-    BadBundle,
-    BadName,
-    Invalid,
-    NoFile,
-)
-from .files import content
+from .exceptions import AttachmentNotFound, BadBundle, BadName, NoFile
 from .keeping import take
 from .limits import (
     MAX_BUNDLE_ID,
     MAX_NAME,
     check_name,
-    check_size,
     is_plain,
     is_storable,
     normalize,
 )
 from .models import Attachment, AttachmentQuerySet
 from .removal import remove_unprotected
-from .replacement import Attachments, replace
+from .replacement import Attachments, Stored, store
 from .sessions import ensure_filing_key, filing_key, has_filing_key
 from .transactions import in_transaction
 
@@ -123,7 +113,9 @@ class Bundle:
             raise AttachmentNotFound(name=name) from error
 
     def add(
-        self, *files: File[Any], check: Callable[[Attachment], None] | None = None
+        self,
+        *files: File[Any],
+        check: Callable[[Attachment], None] = lambda attachment: None,
     ) -> Attachments:
         """Store ``files``, all or none; return the new attachments, sorted by name.
 
@@ -131,29 +123,21 @@ class Bundle:
         wins. Raises the AttachmentError that says what is refused; ``check`` may raise
         one for what is not stored yet.
         """
+        return self.store(*files, check=check).attachments
+
+    def store(
+        self,
+        *files: File[Any],
+        check: Callable[[Attachment], None] = lambda attachment: None,
+    ) -> Stored:
+        """Do what add() does, and tell also what was replaced."""
         if not self.is_valid:
             raise BadBundle
         if not files:
             raise NoFile
         named = {_name(file): _as_bytes(file) for file in files}
-        sizes = {name: _size(file) for name, file in named.items()}
-        for name, size in sizes.items():
-            check_size(size, name)
         key = ensure_filing_key(self.session)
-        attachments = [
-            Attachment(
-                session_id=key,
-                bundle=self.bundle_id,
-                filename=name,
-                size=sizes[name],
-                mimetype=_accepted_type(file, name),
-            )
-            for name, file in sorted(named.items())
-        ]
-        if check:
-            for attachment in attachments:
-                check(attachment)
-        return replace(attachments, [named[row.filename] for row in attachments])
+        return store(key, self.bundle_id, named, check=check)
 
     def remove(self, name: str) -> bool:
         """Remove the attachment called ``name``; return whether there was one.
@@ -211,21 +195,3 @@ def _as_bytes(file: File[Any]) -> File[Any]:
     if isinstance(file.read(0), bytes):
         return file
     return ContentFile(file.read().encode(), file.name)
-
-
-def _size(file: File[Any]) -> int:
-    """Return the size of ``file`` in bytes, with what is still in its buffer."""
-    file.seek(0, os.SEEK_END)
-    return int(file.tell())
-
-
-def _accepted_type(file: File[Any], name: str) -> str:
-    """Return the type of ``file``; raises Invalid if a validator says no."""
-    mimetype = content.detect(file, name)
-    file.content_type = mimetype  # type: ignore[attr-defined]
-    try:
-        for validate in conf.validators:
-            validate(file)
-    except ValidationError as error:
-        raise Invalid(name=name, message=" ".join(error.messages)) from error
-    return mimetype

@@ -121,6 +121,11 @@ class Conf:
         return settings.DATA_UPLOAD_MAX_NUMBER_FILES
 
     @property
+    def max_memory_size(self) -> int:
+        """Bytes of an upload that waits in the memory; Django's own setting."""
+        return settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+
+    @property
     def max_form_size(self) -> int | None:
         """Django's own limit of a form without its files in bytes; None: no limit."""
         return settings.DATA_UPLOAD_MAX_MEMORY_SIZE

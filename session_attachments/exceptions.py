@@ -83,8 +83,8 @@ class BadName(AttachmentError):
     code = "bad_name"
     title = _("Bad file name")
     detail = _(
-        "The file name must have 1 to 255 characters, no slashes and no control "
-        "characters."
+        "The file name must have 1 to 255 characters, no slashes, no HTML entities "
+        "and no invisible characters."
     )
 
 
@@ -153,6 +153,14 @@ class LengthRequired(AttachmentError):
     code = "length_required"
     title = _("Length required")
     detail = _("The request must state its Content-Length.")
+
+
+class UnsupportedMediaType(AttachmentError):
+    """A body of a type that its URL and method do not take."""
+
+    code = "unsupported_media_type"
+    title = _("Unsupported media type")
+    detail = _("A body with this Content-Type cannot be sent this way.")
 
 
 class AttachmentNotFound(AttachmentError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.db import IntegrityError, connections
 
 from .conf import conf
-from .files import storage
-from .limits import check_totals
+from .exceptions import Invalid
+from .files import content, storage
+from .limits import check_size, check_totals
 from .locks import Lock
 from .models import Attachment, AttachmentQuerySet
 from .removal import remove_unprotected
@@ -20,32 +23,90 @@ from .transactions import in_transaction
 Attachments = list[Attachment]
 
 
-def replace(attachments: Attachments, files: Iterable[File[Any]]) -> Attachments:
-    """Store ``files`` for ``attachments`` of one bundle, all or none.
+class Stored(NamedTuple):
+    """What has come, sorted by name, and the names of what went for it."""
 
-    Return the new rows. Those of the same names go, with their files after the commit.
-    Raises the AttachmentError that says what is refused, and then nothing has changed.
+    attachments: Attachments
+    replaced: set[str]
+
+
+def store(
+    session_id: str,
+    bundle: str,
+    files: Mapping[str, File[Any]],
+    *,
+    check: Callable[[Attachment], None] = lambda attachment: None,
+    first: Callable[[], object] = lambda: None,
+) -> Stored:
+    """Store ``files``, by their names in one bundle, all or none.
+
+    A file replaces the attachment of its name, whose file goes after the commit.
+    ``check`` may raise an AttachmentError for what is not stored yet. ``first`` is done
+    first in the transaction, again at each try. Raises the AttachmentError that says
+    what is refused, and then nothing has changed.
+    """
+    sizes = {name: _size(file) for name, file in files.items()}
+    for name, size in sizes.items():
+        check_size(size, name)
+    attachments = [
+        Attachment(
+            session_id=session_id,
+            bundle=bundle,
+            filename=name,
+            size=sizes[name],
+            mimetype=_accepted_type(file, name),
+        )
+        for name, file in sorted(files.items())
+    ]
+    for attachment in attachments:
+        check(attachment)
+    with ExitStack() as undo:
+        for attachment in attachments:
+            attachment.file = storage.save(files[attachment.filename])
+            undo.callback(storage.delete, str(attachment.file))
+        return _replace(attachments, first, undo)
+
+
+def _size(file: File[Any]) -> int:
+    """Return the size of ``file`` in bytes, with what is still in its buffer."""
+    file.seek(0, os.SEEK_END)
+    return int(file.tell())
+
+
+def _accepted_type(file: File[Any], name: str) -> str:
+    """Return the type of ``file``; raises Invalid if a validator says no."""
+    mimetype = content.detect(file, name)
+    file.content_type = mimetype  # type: ignore[attr-defined]
+    try:
+        for validate in conf.validators:
+            validate(file)
+    except ValidationError as error:
+        raise Invalid(name=name, message=" ".join(error.messages)) from error
+    return mimetype
+
+
+def _replace(
+    attachments: Attachments, first: Callable[[], object], undo: ExitStack
+) -> Stored:
+    """Do ``first`` and insert ``attachments`` for others, in one transaction.
+
+    ``undo`` is emptied: what it holds is done if certainly nothing was committed.
     """
     rows: AttachmentQuerySet = Attachment.objects.for_write()
-    first = True
+    makes_room = conf.has_quota or _may_conflict(rows, attachments)
 
-    def swap() -> Attachments:
-        nonlocal first
-        if makes_room or not first:
-            _make_room(rows, attachments)
-        first = False
-        return rows.store(attachments)
+    def swap() -> Stored:
+        nonlocal makes_room
+        first()
+        replaced = _make_room(rows, attachments) if makes_room else set()
+        makes_room = True
+        return Stored(rows.store(attachments), replaced)
 
-    with ExitStack() as undo:
-        for attachment, file in zip(attachments, files, strict=True):
-            attachment.file = storage.save(file)
-            undo.callback(storage.delete, str(attachment.file))
-        makes_room = conf.has_quota or _may_conflict(rows, attachments)
-        # Another upload may have inserted this name since we looked: insertions do not
-        # take the lock.
-        return in_transaction(
-            rows.db, swap, again=(IntegrityError,), undo=undo.pop_all().close
-        )
+    # Another upload may have inserted this name since we looked: insertions do not
+    # take the lock.
+    return in_transaction(
+        rows.db, swap, again=(IntegrityError,), undo=undo.pop_all().close
+    )
 
 
 def _may_conflict(rows: AttachmentQuerySet, attachments: Attachments) -> bool:
@@ -69,11 +130,14 @@ def _replaced(rows: AttachmentQuerySet, attachments: Attachments) -> AttachmentQ
     )
 
 
-def _make_room(rows: AttachmentQuerySet, attachments: Attachments) -> None:
-    """Remove what ``attachments`` replace; raise if they exceed a quota then."""
+def _make_room(rows: AttachmentQuerySet, attachments: Attachments) -> set[str]:
+    """Remove what ``attachments`` replace, and return the names of that.
+
+    Raises if they exceed a quota then.
+    """
     session_id, bundle = attachments[0].session_id, attachments[0].bundle
     Lock.take(session_id, rows.db)
-    remove_unprotected(_replaced(rows, attachments), locked=True)
+    removal = remove_unprotected(_replaced(rows, attachments), locked=True)
     if conf.has_quota:
         totals = rows.in_session(session_id).totals(bundle)
         added = sum(attachment.size for attachment in attachments)
@@ -82,3 +146,4 @@ def _make_room(rows: AttachmentQuerySet, attachments: Attachments) -> None:
             totals["bundle_size"] + added,
             totals["session_size"] + added,
         )
+    return {removed.filename for removed in removal.attachments}

@@ -1,5 +1,7 @@
 """One view a URL, and the things they do: request, bundle, response."""
 
+from http import HTTPStatus
+
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -28,13 +30,15 @@ def bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
 
 @answer_errors
 @before_token(uploads.skip_files)
-@allow("GET", "POST", "DELETE")
+@allow("GET", "POST", "PUT", "DELETE")
 def delete_bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpResponseBase:
-    """Delete the bundle; download or delete the attachment called "delete"."""
+    """Delete the bundle; download, store or delete the attachment called "delete"."""
     bundle = Bundle(request.session, bundle_id)
     match request.method:
         case "POST":
             return delete_bundle(bundle)
+        case "PUT":
+            return store(request, bundle, "delete")
         case "DELETE":
             return delete(bundle, "delete")
     return download(request, bundle, "delete")
@@ -42,14 +46,17 @@ def delete_bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpRespo
 
 @answer_errors
 @before_token(uploads.skip_files)
-@allow("GET", "DELETE")
+@allow("GET", "PUT", "DELETE")
 def get_filename_attachment(
     request: HttpRequest, bundle_id: str, file_name: str
 ) -> HttpResponseBase:
-    """Download or delete the attachment."""
+    """Download, store or delete the attachment."""
     bundle = Bundle(request.session, bundle_id)
-    if request.method == "DELETE":
-        return delete(bundle, file_name)
+    match request.method:
+        case "PUT":
+            return store(request, bundle, file_name)
+        case "DELETE":
+            return delete(bundle, file_name)
     return download(request, bundle, file_name)
 
 
@@ -73,6 +80,14 @@ def list_attachments(request: HttpRequest, bundle: Bundle) -> HttpResponse:
     if request.headers.get("Sec-Fetch-Site") != "cross-site":
         bundle.start_session()
     return list_response(bundle.summaries())
+
+
+def store(request: HttpRequest, bundle: Bundle, file_name: str) -> HttpResponse:
+    """Store the body as an attachment, and list it; 201 if none was replaced."""
+    with uploads.uploaded_body(request, file_name) as file:
+        stored = bundle.store(file)
+    status = HTTPStatus.OK if stored.replaced else HTTPStatus.CREATED
+    return list_response(stored.attachments, status)
 
 
 def delete_bundle(bundle: Bundle) -> HttpResponse:

@@ -85,6 +85,11 @@ def send(
     return client.generic(method, url, CONTENT_TYPE=content_type, **extra)
 
 
+def put(client, body, url=f"{URL}spam.txt", *, content_type="text/plain", **extra):
+    """PUT ``body``, which is a file."""
+    return send(client, body, content_type, url=url, method="PUT", **extra)
+
+
 def shelf(client, url=URL):
     """Return what the bundle holds: names and contents."""
     return {

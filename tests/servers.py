@@ -426,12 +426,19 @@ class Client:
             "POST", url, body, Content_Type=type_, Content_Length=length, **options
         )
 
-    def post_chunked(self, url, body, type_):
+    def put(self, url, *body, type_="text/plain", length=None, **options):
+        """PUT a file, sent in these chunks and announced as ``length`` bytes long."""
+        length = sum(map(len, body)) if length is None else length
+        return self.request(
+            "PUT", url, *body, Content_Type=type_, Content_Length=length, **options
+        )
+
+    def post_chunked(self, url, body, type_, method="POST"):
         """POST a body whose length is not announced."""
         blocks = [body[i : i + 50_000] for i in range(0, len(body), 50_000)]
         chunks = [b"%x\r\n%s\r\n" % (len(block), block) for block in [*blocks, b""]]
         headers = {"Content_Type": type_, "Transfer_Encoding": "chunked"}
-        return self.request("POST", url, b"".join(chunks), **headers)
+        return self.request(method, url, b"".join(chunks), **headers)
 
 
 @dataclass

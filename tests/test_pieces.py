@@ -213,6 +213,26 @@ class TestHeaders:
         assert stored() == before
         assert shelf(client) == old
 
+    @pytest.mark.parametrize(("header", "value"), HEADERS.items())
+    def test_piece_is_refused_that_is_put(self, client, old, stored, header, value):
+        before = stored()
+
+        response = client.generic(
+            "PUT", f"{URL}big.bin", b"piece", headers={header: value}
+        )
+
+        assert problem(response) == (400, "chunked_upload")
+        assert stored() == before
+        assert shelf(client) == old
+
+    @pytest.mark.parametrize(
+        ("header", "value"), [("Upload-Complete", "?1"), ("Upload-Incomplete", "?0")]
+    )
+    def test_whole_file_is_put(self, client, header, value):
+        client.generic("PUT", f"{URL}a", b"whole", headers={header: value})
+
+        assert shelf(client) == {"a": b"whole"}
+
     @pytest.mark.parametrize(
         ("header", "value"), [("Upload-Complete", "?1"), ("Upload-Incomplete", "?0")]
     )

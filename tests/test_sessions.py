@@ -27,6 +27,7 @@ from tests.clients import (
     names,
     part,
     problem,
+    put,
     send,
     shelf,
     upload,
@@ -299,6 +300,12 @@ def upload_while(client, event, body=None, **extra):
     return send(client, body, **{"wsgi.input": Meanwhile(body, event), **extra})
 
 
+def put_while(client, event, **extra):
+    """PUT two.txt, whose body comes slowly; ``event`` happens meanwhile."""
+    wire = {"wsgi.input": Meanwhile(b"spam\n", event)}
+    return put(client, b"spam\n", f"{URL}two.txt", **wire, **extra)
+
+
 VALIDATION = {}
 
 
@@ -324,6 +331,15 @@ class TestMeanwhile:
         response = upload_while(client, lambda: client.post(event))
 
         assert names(response) == ["two.txt"]
+        assert not response.cookies
+        assert names(client.get(URL)) == ["one.txt", "two.txt"]
+        assert (SESSION_KEY in client.session) is (event == "/login/ann/")
+
+    @pytest.mark.parametrize("event", ["/login/ann/", "/cycle-key/"])
+    def test_visitor_has_both_files_if_one_is_put(self, client, event):
+        response = put_while(client, lambda: client.post(event))
+
+        assert response.status_code == 201
         assert not response.cookies
         assert names(client.get(URL)) == ["one.txt", "two.txt"]
         assert (SESSION_KEY in client.session) is (event == "/login/ann/")
@@ -364,7 +380,10 @@ class TestMeanwhile:
         assert SESSION_KEY in client.session
         assert names(client.get(URL)) == ["one.txt"]
 
-    def test_refusal_of_a_body_still_to_come_changes_no_more(self, client):
+    @pytest.mark.parametrize("upload_while", [upload_while, put_while])
+    def test_refusal_of_a_body_still_to_come_changes_no_more(
+        self, client, upload_while
+    ):
         piece = {"HTTP_CONTENT_RANGE": "bytes 0-999/3000"}
 
         response = upload_while(client, lambda: client.post("/login/ann/"), **piece)
@@ -390,6 +409,15 @@ class TestFirstRequestIsAnUpload:
         response = upload_while(client, lambda: client.post("/login/ann/"))
 
         assert names(response) == ["two.txt"]
+        assert not response.cookies
+        assert SESSION_KEY in client.session
+        assert names(client.get(URL)) == ["two.txt"]
+
+    @each(STORED)
+    def test_session_remembers_before_the_body_of_a_put_comes(self, client):
+        response = put_while(client, lambda: client.post("/login/ann/"))
+
+        assert response.status_code == 201
         assert not response.cookies
         assert SESSION_KEY in client.session
         assert names(client.get(URL)) == ["two.txt"]

@@ -17,7 +17,7 @@ from django.db import IntegrityError, connection
 from session_attachments.files import storage
 from session_attachments.files.storage import attachment_storage
 from session_attachments.models import Attachment
-from tests.clients import URL, content, names, problem, upload
+from tests.clients import URL, content, names, problem, put, upload
 
 NAME = re.compile(r"session_attachments/(\d{4}-\d\d-\d\d)/[0-9a-f]{32}")
 FULL = (507, "insufficient_storage")
@@ -340,6 +340,15 @@ class TestPlainStorage:
 
         assert list(remote.values()) == [b"spam\n"]
         assert content(client.get(f"{URL}spam.txt/")) == b"spam\n"
+
+    @pytest.mark.parametrize("size", [5000, 3_000_000])
+    def test_put(self, client, remote, size):
+        assert put(client, bytes(size)).status_code == 201
+
+        assert list(remote.values()) == [bytes(size)]
+        assert content(client.get(f"{URL}spam.txt")) == bytes(size)
+        assert put(client, b"new").status_code == 200
+        assert list(remote.values()) == [b"new"]
 
     def test_range(self, client, remote):
         upload(client, {"spam.txt": b"spam\n"})

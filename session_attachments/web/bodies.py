@@ -1,14 +1,28 @@
 """The body of a request, as it is being read."""
 
+from __future__ import annotations
+
 import math
+import os
 import re
+from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 from django.core.exceptions import TooManyFieldsSent
+from django.core.files import File
+from django.core.files.uploadedfile import (
+    InMemoryUploadedFile,
+    TemporaryUploadedFile,
+    UploadedFile,
+)
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, UnreadablePostError
 
 from ..conf import conf
-from ..exceptions import AttachmentError, BadName, IncompleteUpload
+from ..exceptions import AttachmentError, BadName, IncompleteUpload, LengthRequired
 from ..limits import MAX_NAME
+from .pieces import NUMBER
 
 BLOCK = 64 * 1024
 
@@ -46,6 +60,62 @@ def drain(stream: Any) -> None:
     except Exception:
         # The client is gone, or the server takes what it sends for no body.
         return
+
+
+def announced_length(request: HttpRequest) -> int | None:
+    """Return how many bytes the body has by its Content-Length, None if by none.
+
+    Under ASGI the whole body is here: one without a length gets the one it has. Raises
+    LengthRequired for a body that Django would not read.
+    """
+    if not request.META.get("CONTENT_LENGTH"):
+        stream = request._stream
+        if isinstance(request, WSGIRequest):
+            if "HTTP_TRANSFER_ENCODING" in request.META:
+                # Else nobody knows where the body ends, and reading it may block.
+                if request.META.get("wsgi.input_terminated"):
+                    drain(request.META["wsgi.input"])
+                raise LengthRequired
+        elif stream.seekable():
+            # Django takes it for empty.
+            request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
+            stream.seek(0)
+    length = request.META.get("CONTENT_LENGTH", "")
+    return int(length) if NUMBER.fullmatch(length) else None
+
+
+def receive(request: HttpRequest, length: int) -> UploadedFile[bytes]:
+    """Return the body, or its first ``length`` bytes, as a file without a type.
+
+    It waits where Django lets a form's files wait: in the memory, or on the disk if it
+    exceeds FILE_UPLOAD_MAX_MEMORY_SIZE. Its ``size`` is what came: less than ``length``
+    if the client went away. Raises OSError if it cannot be written.
+    """
+    file: UploadedFile[bytes]
+    left = length
+    if length > conf.max_memory_size:
+        file = TemporaryUploadedFile("body", None, 0, None)
+    else:
+        file = InMemoryUploadedFile(BytesIO(), None, "body", None, 0, None)
+    try:
+        with suppress(UnreadablePostError):
+            while block := request.read(min(AHEAD, left)):
+                file.write(block)
+                left -= len(block)
+        # This writes what is still in the file's buffer.
+        file.seek(0)
+    except BaseException:
+        discard(file)
+        raise
+    file.size = length - left
+    return file
+
+
+def discard(file: File[Any]) -> None:
+    """Close ``file``, and so delete it if it is a temporary one."""
+    # Closing writes what is still in its buffer, perhaps to a disk that is full.
+    with suppress(OSError):
+        file.close()
 
 
 class Body:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import os
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser
 
-from ..exceptions import IncompleteUpload
+from ..exceptions import BadName, IncompleteUpload
+from ..limits import MAX_NAME, check_name
 from .pieces import refuse_piece
 
 # "Python Specific Encodings" in the documentation of codecs, as far as they decode.
@@ -55,6 +56,17 @@ class Parser(MultiPartParser):
         while not _can_end(name):
             name = os.path.splitext(name)[0]
         return name
+
+
+def check_form_name(name: str) -> str:
+    """Return ``name`` as it is kept; raises BadName if a form would change it.
+
+    Else a file would be found by another name than the one that it was sent by.
+    """
+    parser: Any = None
+    if MultiPartParser.sanitize_file_name(parser, name) != name:
+        raise BadName(name=name[:MAX_NAME])
+    return check_name(name)
 
 
 def _can_end(name: str) -> bool:

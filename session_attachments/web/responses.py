@@ -39,6 +39,7 @@ STATUSES = {
     exceptions.SessionTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     exceptions.FormTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     exceptions.LengthRequired.code: HTTPStatus.LENGTH_REQUIRED,
+    exceptions.UnsupportedMediaType.code: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     exceptions.AttachmentNotFound.code: HTTPStatus.NOT_FOUND,
     exceptions.AttachmentProtected.code: HTTPStatus.CONFLICT,
     exceptions.AttachmentsGone.code: HTTPStatus.CONFLICT,
@@ -67,15 +68,20 @@ class Summary(Protocol):
     created: datetime
 
 
-def json_response(data: object) -> HttpResponse:
+def json_response(data: object, status: int = HTTPStatus.OK) -> HttpResponse:
     """Answer ``data`` as 0.2 did: ASCII, with spaces, closed by CRLF."""
-    return private(HttpResponse(_dump(data), content_type="application/json"))
+    return private(
+        HttpResponse(_dump(data), status=status, content_type="application/json")
+    )
 
 
-def list_response(attachments: Iterable[Summary]) -> HttpResponse:
+def list_response(
+    attachments: Iterable[Summary], status: int = HTTPStatus.OK
+) -> HttpResponse:
     """Answer a list of attachments, in the order given."""
     zone = timezone.get_current_timezone()
-    return json_response([_describe(attachment, zone) for attachment in attachments])
+    listed = [_describe(attachment, zone) for attachment in attachments]
+    return json_response(listed, status)
 
 
 def problem(error: AttachmentError) -> HttpResponse:

@@ -7,7 +7,6 @@ from a stream that is counted, with UploadLimits as the first handler.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -19,7 +18,7 @@ from django.utils.datastructures import MultiValueDict
 
 from ..exceptions import AttachmentError, BadName, IncompleteUpload
 from ..limits import MAX_NAME, check_name, check_size, check_totals
-from .bodies import Body
+from .bodies import Body, discard
 from .parsers import check_charset, parser_class
 from .pieces import refuse_piece
 
@@ -146,9 +145,7 @@ class UploadReader(FileUploadHandler):
         received = [file for _, field in files.lists() for file in field]
         received += [h.file for h in self.handlers if hasattr(h, "file")]
         for file in received:
-            # Closing writes what is still in memory, perhaps to a disk that is full.
-            with suppress(OSError):
-                file.close()
+            discard(file)
 
 
 class UploadLimits(FileUploadHandler):

@@ -1,18 +1,21 @@
-"""The body of an upload: prepared before, its files after."""
+"""The body of an upload: prepared before, its file or files after."""
+
+from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIRequest
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 
-from ..exceptions import LengthRequired
+from ..exceptions import IncompleteUpload, LengthRequired, UnsupportedMediaType
+from ..limits import check_size, check_totals
 from ..sessions import filing_key
 from ..transactions import release_connections
-from .bodies import drain
+from .bodies import announced_length, discard, drain, receive
+from .parsers import check_form_name
 from .pieces import refuse_partial, refuse_piece
 from .uploadhandlers import FieldReader, Files, UploadReader
 
@@ -23,17 +26,18 @@ logger = logging.getLogger(__name__)
 def receiving(
     request: HttpRequest, prepare: Callable[[HttpRequest], None]
 ) -> Iterator[None]:
-    """Read the body of ``request``, if it is a POST, inside this block.
+    """Read the body of ``request``, if it is a POST or PUT, inside this block.
 
     It may come slowly. So the session is loaded before, under whose key the files are
     filed whatever becomes of it meanwhile, and no database connection is held. What is
-    not read inside is read at the end and thrown away.
+    not read inside is read at the end and thrown away. ``prepare`` is for forms.
     """
-    if request.method != "POST":
+    if request.method not in {"POST", "PUT"}:
         yield
         return
     try:
-        prepare(request)
+        if request.method == "POST":
+            prepare(request)
         filing_key(request.session)
         release_connections()
         yield
@@ -74,18 +78,7 @@ def limit(request: HttpRequest) -> None:
     limits hold after that only.
     """
     refuse_partial(request)
-    if not request.META.get("CONTENT_LENGTH"):
-        stream = request._stream
-        if isinstance(request, WSGIRequest):
-            if "HTTP_TRANSFER_ENCODING" in request.META:
-                # Else nobody knows where the body ends, and reading it may block.
-                if request.META.get("wsgi.input_terminated"):
-                    drain(request.META["wsgi.input"])
-                raise LengthRequired
-        elif stream.seekable():
-            # Under ASGI the whole body is here, but Django takes it for empty.
-            request.META["CONTENT_LENGTH"] = str(stream.seek(0, os.SEEK_END))
-            stream.seek(0)
+    announced_length(request)
     with suppress(AttributeError):
         request.upload_handlers = [UploadReader(request, request.upload_handlers)]
 
@@ -114,3 +107,27 @@ def uploaded_files(request: HttpRequest) -> Files:
             return handler.files
     refuse_piece(request.POST)
     return [file for _, field in files.lists() for file in field]
+
+
+def uploaded_body(request: HttpRequest, file_name: str) -> UploadedFile[bytes]:
+    """Return the body itself as a file called ``file_name``, for the caller to close.
+
+    Raises the AttachmentError that says what is refused, before anything is kept if the
+    request says it.
+    """
+    refuse_partial(request)
+    if request.content_type == "multipart/form-data":
+        # Its boundaries would be stored as a part of the file.
+        raise UnsupportedMediaType
+    name = check_form_name(file_name)
+    length = announced_length(request)
+    if length is None:
+        raise LengthRequired
+    check_size(length, name)
+    check_totals(1, length, length)
+    file = receive(request, length)
+    file.name = name
+    if file.size != length:
+        discard(file)
+        raise IncompleteUpload
+    return file

@@ -51,6 +51,17 @@ def upload(client, megabytes, name="large.bin"):
     assert answer.status == 200, answer
 
 
+def put(client, megabytes, name="put.bin"):
+    """PUT a large file, which is never whole in memory."""
+    headers = {"Content_Type": "text/plain", "Content_Length": megabytes * MEGABYTE}
+    with client.connect() as connection:
+        client.send(connection, "PUT", f"{URL}{name}", **headers)
+        for block in blocks(0, megabytes):
+            connection.sendall(block)
+        answer = Answer.read(connection, "PUT")
+    assert answer.status in {200, 201}, answer
+
+
 @contextmanager
 def downloading(client, name="large.bin", **headers):
     """GET a file; yield the answer, of which nothing but the head has been read."""
@@ -74,6 +85,7 @@ def transfers(client, megabytes):
     first, last = megabytes // 4, megabytes * 3 // 4
     wanted = f"bytes={first * MEGABYTE}-{last * MEGABYTE - 1}"
     yield "upload", lambda: upload(client, megabytes)
+    yield "put", lambda: put(client, megabytes)
     yield "download", lambda: download(client, 0, megabytes)
     yield "range", lambda: download(client, first, last, Range=wanted)
 
@@ -108,14 +120,18 @@ def report(kind, megabytes):
         to_disk = (server.figure("io", "write_bytes") - before) / size
     for name, usage in usages.items():
         print(f"{kind:10}{name:10}{usage.memory / MEGABYTE:5.1f} MB more memory")
-    written = usages["upload"].written / size
-    print(f"{kind:10}{written:.3f} bytes written per byte, {to_disk:.3f} to disk")
-    return written > WRITTEN[kind] or any(u.memory >= MEMORY for u in usages.values())
+    written = {name: usages[name].written / size for name in ("upload", "put")}
+    for name, figure in written.items():
+        print(f"{kind:10}{name:10}{figure:.3f} bytes written per byte")
+    print(f"{kind:10}{to_disk:.3f} bytes to disk per byte, of both")
+    return any(figure > WRITTEN[kind] for figure in written.values()) or any(
+        usage.memory >= MEMORY for usage in usages.values()
+    )
 
 
 def main(megabytes="1024"):
     """Measure each server; exit with 1 if one takes too much."""
-    print(f"One upload, one download and half of one, of {megabytes} MB:")
+    print(f"Two uploads, one download and half of one, of {megabytes} MB:")
     if missed := [kind for kind in WRITTEN if report(kind, int(megabytes))]:
         sys.exit(f"Too much: {' '.join(missed)}")
 

@@ -99,14 +99,17 @@ class TestCost:
     def test_file_is_not_held_in_memory(self, served):
         _, usages = served
 
-        assert [*usages] == ["upload", "download", "range"]
+        assert [*usages] == ["upload", "put", "download", "range"]
         assert all(usage.memory < MEMORY for usage in usages.values())
+        assert usages["put"].memory < 10 * MEGABYTE
 
     def test_file_is_written_once(self, served):
         client, usages = served
         size = MEGABYTES * MEGABYTE
 
-        assert size <= usages["upload"].written <= WRITTEN[client.server.kind] * size
+        for transfer in ("upload", "put"):
+            written = usages[transfer].written
+            assert size <= written <= WRITTEN[client.server.kind] * size
 
     @NEEDS["gunicorn"]
     def test_whole_file_is_sent_by_the_system(self, gunicorn):

@@ -334,6 +334,138 @@ class TestCut:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
+PUT_REFUSED = {
+    "form": ((415, "unsupported_media_type"), "foo/a", form(NEW), {"type_": MULTIPART}),
+    "piece": ((400, "chunked_upload"), "foo/a", b"new", {"Upload_Complete": "?0"}),
+    "folder": ((400, "bad_name"), "foo/a%5Cb", b"new", {}),
+    "entity": ((400, "bad_name"), "foo/a&amp;b", b"new", {}),
+    "direction": ((400, "bad_name"), "foo/%E2%80%AEgpj.exe", b"new", {}),
+    "long name": ((400, "bad_name"), f"foo/{'n' * 256}", b"new", {}),
+    "bad bundle": ((400, "bad_bundle"), f"{'b' * 257}/a", b"new", {}),
+    "validator": ((400, "invalid"), "foo/a.exe", b"new", {}),
+    "file": ((413, "file_too_large"), "foo/spam.txt", bytes(1025 * KILOBYTE), {}),
+    "bundle": ((413, "bundle_too_large"), "bar/a", bytes(400 * KILOBYTE), {}),
+    "session": ((413, "session_too_large"), "foo/spam.txt", bytes(900 * KILOBYTE), {}),
+}  # fmt: skip
+
+
+class TestWholeBody:
+    @pytest.mark.parametrize(
+        ("expected", "path", "body", "options"), PUT_REFUSED.values(), ids=PUT_REFUSED
+    )
+    def test_file_that_is_refused_changes_nothing(
+        self, server, expected, path, body, options
+    ):
+        with unharmed(server) as (client, _):
+            answer = client.put(f"/attachments/{path}", body, **options)
+
+        assert answer.problem == expected
+
+    @pytest.mark.parametrize("length", NO_LENGTHS)
+    def test_length_that_is_none_is_refused(self, server, length):
+        # See above.
+        cut = server.kind == "gunicorn"
+
+        with unharmed(server) as (client, _):
+            answer = client.put(f"{URL}spam.txt", b"", length=length, cut=cut)
+
+        assert answer.status in {400, 411}
+
+    @pytest.mark.parametrize("sent", [0, 1, 3000, 599_999])
+    def test_file_that_is_cut_is_refused(self, server, sent):
+        expected = {"gunicorn": (400, "incomplete_upload"), "uvicorn": None}
+
+        with unharmed(server) as (client, _):
+            answer = client.put(f"{URL}spam.txt", bytes(sent), length=600_000, cut=True)
+
+        assert (answer and answer.problem) == expected[server.kind]
+
+    @pytest.mark.parametrize("sent", [0, 599_999])
+    def test_client_may_go_away(self, server, sent):
+        headers = {"Content_Type": "text/plain", "Content_Length": 600_000}
+
+        with unharmed(server) as (client, _), client.connect() as connection:
+            client.send(connection, "PUT", f"{URL}spam.txt", bytes(sent), **headers)
+            if server.kind == "gunicorn" or sent:
+                eventually(server.open_temporary)
+            # Closing is a reset then.
+            linger = struct.pack("ii", True, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    @NEEDS["gunicorn"]
+    def test_no_more_is_taken_than_announced(self, gunicorn):
+        client = Client(gunicorn)
+        client.get(URL)
+
+        answer = client.put(f"{URL}spam.txt", b"spam and more", length=4)
+
+        assert answer.status == 201
+        assert client.get(f"{URL}spam.txt").content == b"spam"
+
+    def test_file_may_be_empty(self, server):
+        client = Client(server)
+        client.get(URL)
+
+        assert client.put(f"{URL}spam.txt", b"").status == 201
+        assert client.get(f"{URL}spam.txt").content == b""
+
+    def test_file_that_is_none_has_no_length(self, server):
+        client = Client(server)
+        client.get(URL)
+
+        answer = client.request("PUT", f"{URL}spam.txt")
+
+        if server.kind == "uvicorn":
+            # It is all here, and empty.
+            assert answer.status == 201
+        else:
+            assert answer.problem == (411, "length_required")
+
+    @NEEDS["gunicorn"]
+    def test_what_is_too_large_is_read_and_not_kept_under_wsgi(self, gunicorn):
+        with unharmed(gunicorn) as (client, usage):
+            answer = client.put(f"{URL}spam.txt", *repeat(bytes(MEGABYTE), 300))
+
+        assert answer.problem == (413, "file_too_large")
+        assert answer.json()["limit"] == MEGABYTE
+        assert usage.written < MEGABYTE
+        assert usage.memory < 10 * MEGABYTE
+
+    @NEEDS["uvicorn"]
+    def test_what_is_too_large_is_refused_under_asgi(self, uvicorn):
+        with unharmed(uvicorn) as (client, _):
+            answer = client.put(f"{URL}spam.txt", *repeat(bytes(MEGABYTE), 50))
+
+        assert answer.problem == (413, "file_too_large")
+
+    @pytest.mark.parametrize("token", ["", "b" * 32])
+    def test_file_without_the_token_is_not_kept(self, server, token):
+        with unharmed(server) as (client, usage):
+            answer = client.put(
+                f"{URL}spam.txt", *repeat(bytes(MEGABYTE), 16), X_CSRFToken=token
+            )
+
+        assert answer.status == 403
+        assert usage.written < MEGABYTE or server.kind == "uvicorn"
+
+    def test_slow_file_holds_nobody_up(self, server):
+        client = Client(server)
+        client.get(URL)
+        headers = {"Content_Type": "text/plain", "Content_Length": 4}
+
+        with client.connect() as connection:
+            client.send(connection, "PUT", f"{URL}spam.txt", **headers)
+            for byte in (b"s", b"l", b"o", b"w"):
+                # Another one of the same session, for the same attachment.
+                assert client.put(f"{URL}spam.txt", b"new").status == 201
+                assert client.request("DELETE", f"{URL}spam.txt").json() == [True]
+                connection.sendall(byte)
+            answer = Answer.read(connection, "PUT")
+
+        assert answer.status == 201
+        assert client.get(f"{URL}spam.txt").content == b"slow"
+
+
 class TestSlowClient:
     def test_upload_holds_nobody_up(self, server):
         client = Client(server)

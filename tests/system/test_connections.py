@@ -85,20 +85,30 @@ class TestSlowClients:
                 assert reader.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
             assert_others_are_served(server)
 
-    def test_who_upload_leave_the_database_to_others(self, server, owner):
-        headers = {"Content_Type": MULTIPART, "Content_Length": len(BODY)}
+    @pytest.mark.parametrize(
+        ("method", "url", "body", "type_"),
+        [
+            ("POST", URL, BODY, MULTIPART),
+            ("PUT", f"{URL}large.bin", LARGE, "text/plain"),
+        ],
+        ids=["POST", "PUT"],
+    )
+    def test_who_upload_leave_the_database_to_others(
+        self, server, owner, method, url, body, type_
+    ):
+        headers = {"Content_Type": type_, "Content_Length": len(body)}
         with ExitStack() as stack:
             uploads = []
             for _ in range(CLIENTS[server.kind]):
                 upload = stack.enter_context(owner.connect())
-                owner.send(upload, "POST", URL, BODY[:-1000], **headers)
+                owner.send(upload, method, url, body[:-1000], **headers)
                 uploads.append(upload)
                 if server.kind != "uvicorn":
                     eventually(lambda: len(server.open_temporary()) == len(uploads))
             assert_others_are_served(server)
             for upload in uploads:
-                upload.sendall(BODY[-1000:])
-                assert Answer.read(upload, "POST").status == 200
+                upload.sendall(body[-1000:])
+                assert Answer.read(upload, method).status == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "example_project"
 MANAGE = [sys.executable, "-X", "dev", "-W", "error", PROJECT / "manage.py"]
 
-# The examples of 0.2's README, in its order.
+# The examples of 0.2's README, in its order, and one of what it had not.
 EXAMPLES = """\
 $ echo spam > spam.txt
 $ echo egg > egg.txt
@@ -47,6 +47,9 @@ $ curl --cookie session.txt --cookie-jar session.txt \
 $ curl --cookie session.txt --cookie-jar session.txt \
 -X POST http://localhost:8000/attachments/foo/delete/
 [[true]]
+$ curl --cookie session.txt --cookie-jar session.txt \
+-T spam.txt http://localhost:8000/attachments/foo/
+[{"mimetype": "text/plain", "size": 5, "name": "spam.txt", "created": "TIME"}]
 """
 
 HOSTILE = [
@@ -267,7 +270,7 @@ class TestSettings:
 @pytest.mark.server
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 class TestCurl:
-    def test_examples_in_the_readme_are_those_of_02(self):
+    def test_examples_in_the_readme_are_those_of_02_and_a_put(self):
         assert readme_examples() == EXAMPLES
 
     def test_examples_come_out_as_printed(self, tmp_path):

@@ -420,6 +420,24 @@ class TestDisk:
         assert post(guest, spam=new).status == 200
         assert guest.get(f"{URL}spam.txt/").content == new
 
+    @pytest.mark.parametrize(("size", "lack"), LACKS.values(), ids=LACKS)
+    def test_lack_of_space_refuses_what_is_put(self, server, guest, size, lack):
+        # Here no other file takes a page before.
+        new = os.urandom(size + PAGE)
+        before, said = files(server), server.log()
+
+        with lack(server):
+            refused = guest.put(f"{URL}spam.txt", new)
+            left = files(server)
+            old = guest.get(f"{URL}spam.txt")
+
+        assert refused.problem == (507, "insufficient_storage")
+        assert left == before
+        assert old.content == b"old"
+        assert "OSError: [Errno " in server.log().removeprefix(said)
+        assert guest.put(f"{URL}spam.txt", new).status == 200
+        assert guest.get(f"{URL}spam.txt").content == new
+
 
 def post(client, **contents):
     """Upload files, and wait until the server has put everything away."""

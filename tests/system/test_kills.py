@@ -92,6 +92,8 @@ class Shelf:
                 partial(self.upload, [name]),
                 partial(self.upload, [name]),
                 partial(self.upload, NAMES),
+                partial(self.put, name),
+                partial(self.put, name),
                 partial(self.delete, f"{name}/", [name]),
                 partial(self.delete, "", NAMES),
                 self.check,
@@ -106,13 +108,25 @@ class Shelf:
         files = dict(zip(names, map(self.random.randbytes, sizes), strict=True))
         parts = [part(content, name) for name, content in files.items()]
         answer = self.ask(self.client.post, "", form(*parts), MULTIPART)
+        self.remember(files, answer)
+        return answer
+
+    def put(self, name):
+        (size,) = self.random.choices(SIZES)
+        content = self.random.randbytes(size)
+        answer = self.ask(self.client.put, name, content)
+        if answer and self[name] in ({None}, self[name] - {None}):
+            assert answer.status == (201 if self[name] == {None} else 200)
+        self.remember({name: content}, answer)
+        return answer
+
+    def remember(self, files, answer):
         for name, content in files.items():
             if answer:
                 self.answered[name] = {content}
                 self.unanswered[name] = set()
             else:
                 self.unanswered[name].add(content)
-        return answer
 
     def delete(self, path, names):
         answer = self.ask(partial(self.client.request, "DELETE"), path)
@@ -168,7 +182,7 @@ class Shelf:
         if answer is None:
             self.killed += 1
         else:
-            assert answer.status in {200, 404}, answer
+            assert answer.status in {200, 201, 404}, answer
         return answer
 
 

@@ -40,6 +40,7 @@ OPERATIONS = {
     if method != "parameters"
 }
 POSTS = [label for label in OPERATIONS if label.startswith("POST ")]
+PUTS = [label for label in OPERATIONS if label.startswith("PUT ")]
 
 WITHOUT_CSRF = [path for path in MIDDLEWARE if "csrf" not in path]
 KILOBYTE = 1000 / 1024 / 1024
@@ -100,6 +101,7 @@ class TestDescription:
         assert list(DOCUMENT["paths"]) == [
             "/attachments/" + re.sub(r"<str:(\w+)>", r"{\1}", str(pattern.pattern))
             for pattern in urls.urlpatterns
+            if pattern.name
         ]
 
     @pytest.mark.parametrize("path", DOCUMENT["paths"])
@@ -164,7 +166,8 @@ def ask(label, bundle="draft-7", name="spam.txt", **options):
     """Send a request; return its answer, which is as described."""
     method, path = label.split()
     options = {
-        "body": form(part()) if method == "POST" else b"",
+        "body": form(part()) if method == "POST" else b"spam\n" * (method == "PUT"),
+        "content_type": "text/plain" if method == "PUT" else MULTIPART,
         "HTTP_COOKIE": cookies(KEY),
         "HTTP_X_CSRFTOKEN": TOKEN,
         **options,
@@ -209,6 +212,7 @@ CHUNKED = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
 
 # What is sent to be answered so, if it is not the plain request.
 REQUESTS = {
+    201: {"bundle": "empty"},
     206: {"HTTP_RANGE": "bytes=1-2"},
     304: {"HTTP_IF_NONE_MATCH": "*"},
     403: {"HTTP_X_CSRFTOKEN": ""},
@@ -236,6 +240,22 @@ REQUESTS = {
         "body": form(part(b"b" * 900), part(b"b" * 500, "b")),
     },
     "too_many_files": {"body": form(*[part()] * 6)},
+    "unsupported_media_type": {"content_type": MULTIPART},
+}
+OF_PUT = {
+    "bad_name": {"name": "a%5Cb"},
+    "bundle_too_large": {},
+    "file_too_large": {"body": b"b" * 1001},
+    "incomplete_upload": {"length": 99},
+    "invalid": {"name": "a.exe"},
+    "session_too_large": {},
+    "too_many_files": {},
+}
+# A quota of nothing: one file exceeds it.
+QUOTAS = {
+    "bundle_too_large": "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE",
+    "session_too_large": "SESSION_ATTACHMENTS_MAX_SESSION_SIZE",
+    "too_many_files": "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES",
 }
 
 
@@ -256,7 +276,13 @@ def test_described_answer_is_given(limits, label, answer):
     if answer == "insufficient_storage":
         limits.SESSION_ENGINE = __name__
 
-    response = ask(label, **REQUESTS.get(answer, {}))
+    requests = REQUESTS
+    if label in PUTS:
+        requests = {**REQUESTS, **OF_PUT}
+        if answer in QUOTAS:
+            setattr(limits, QUOTAS[answer], 0)
+
+    response = ask(label, **requests.get(answer, {}))
 
     status = STATUSES.get(answer, answer)
     assert response.status_code == status
@@ -380,6 +406,24 @@ class TestHostileRequest:
         keep()
 
         ask(label, body=body, content_type=type_, **length)
+
+    @pytest.mark.parametrize("label", PUTS)
+    @tries(25)
+    @given(
+        name=rarely(st.sampled_from(NAMES).filter(bool).map(quote), st.just("new.txt")),
+        body=st.binary(max_size=9) | st.sampled_from([900, 1001]).map(bytes),
+        type_=rarely(st.sampled_from(TYPES), st.just("text/plain")),
+        length=rarely(st.sampled_from(LENGTHS), st.just({})),
+    )
+    @each(
+        {"name": "new.txt", "body": b"spam\n", "type_": "text/plain", "length": {}},
+        type_=TYPES,
+        length=LENGTHS,
+    )
+    def test_file_is_answered_as_described(self, label, name, body, type_, length):
+        keep()
+
+        ask(label, name=name, body=body, content_type=type_, **length)
 
     @pytest.mark.parametrize("label", OPERATIONS)
     @tries(25)
@@ -518,6 +562,7 @@ class TestSchemathesis:
                 f"--checks={','.join(CHECKS)}",
                 f"--max-examples={5 * LOOPS}",
                 "--include-method=POST",
+                "--include-method=PUT",
                 "--include-method=DELETE",
             )
 

@@ -122,6 +122,26 @@ def test_uploads_of_one_name_leave_one_of_them_whole(server):
     assert server.unreferenced() == []
 
 
+def test_puts_of_one_name_are_one_new_file_and_replacements(server):
+    for number in range(ROUNDS // 5):
+        bundle = Bundle(server, f"put{number}")
+        sent = [bundle.contents.new() for _ in range(12)]
+
+        answers = at_once(
+            *[
+                partial(bundle.client.put, f"{bundle.url}spam.bin", content)
+                for content in sent
+            ]
+        )
+
+        assert sorted(answer.status for answer in answers) == [200] * 11 + [201]
+        (row,) = bundle.client.get(bundle.url).json()
+        content = bundle.download("spam.bin")
+        assert content in sent
+        assert row["size"] == len(content)
+    assert server.unreferenced() == []
+
+
 def test_deletions_remove_each_attachment_once(server):
     bundle = Bundle(server, "once")
     paths = ["", "a/", "b/", "c/"] * (CLIENTS // 4)

@@ -101,7 +101,7 @@ def test_error_codes_and_statuses_are_those_of_the_code():
 
 def test_url_names_are_those_of_the_code():
     for pattern in urls.urlpatterns:
-        for name in (pattern.name, *pattern.pattern.converters):
+        for name in filter(None, (pattern.name, *pattern.pattern.converters)):
             assert f"``{name}``" in section("URLs and methods")
 
 
@@ -259,8 +259,9 @@ class TestRecipes:
         anonymous, ann = Client(), Client(enforce_csrf_checks=True)
         ann.post("/login/ann/")
 
-        for method in ("get", "post", "delete"):
-            for url in ("", "delete/", "spam.txt/", "spam.txt/delete/"):
+        paths = ["", "delete", "delete/", "spam.txt", "spam.txt/", "spam.txt/delete/"]
+        for method in ("get", "post", "put", "delete"):
+            for url in paths:
                 assert getattr(anonymous, method)(URL + url).status_code == 302
         assert upload(ann, {"spam.txt": b"spam\n"}).status_code == 403
         assert names(ann.get(URL)) == []

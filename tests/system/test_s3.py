@@ -39,6 +39,7 @@ from tests.clients import (
     names,
     part,
     problem,
+    put,
     shelf,
     upload,
 )
@@ -375,6 +376,19 @@ class TestBucket:
         today = datetime.now(UTC).date().isoformat()
         assert keys()[0].startswith(f"session_attachments/{today}/")
         assert content(client.get(f"{URL}spam.bin/")) == sent
+
+    @pytest.mark.parametrize(("size", "asked"), SIZES.values(), ids=SIZES)
+    def test_put_is_one_object(self, client, s3, bucket, location, size, asked):
+        sent = os.urandom(size * MEGABYTE if asked == PARTS or size == 3 else size)
+
+        assert put(client, sent).status_code == 201
+        assert sorted(s3.asked) == sorted(asked)
+        assert bucket() == {keys(location)[0]: sent}
+        assert content(client.get(SPAM)) == sent
+        s3.forget()
+        assert put(client, b"new").status_code == 200
+        assert s3.asked == ["PUT", "DELETE"]
+        assert bucket() == {keys(location)[0]: b"new"}
 
     def test_replacement_is_another_object(self, client, s3, bucket, location):
         upload(client, {"spam.txt": b"old"})

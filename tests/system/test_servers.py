@@ -1,17 +1,20 @@
 """The app behind real servers, spoken to through sockets and with curl."""
 
+import json
 import os
 import shutil
 import subprocess
 from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.clients import MULTIPART, NEEDS, URL, form, needs_nginx, part
 from tests.servers import (
     KILOBYTE,
+    TOKEN,
     Client,
     another,
     behind_nginx,
@@ -131,6 +134,12 @@ def listed(answer):
     return {row["name"]: row["size"] for row in answer.json()}
 
 
+def stored_by(answer):
+    """Return the names in the list that a PUT of a new file is answered with."""
+    assert answer.status == 201, answer
+    return [row["name"] for row in answer.json()]
+
+
 def test_everything_works_and_the_connection_is_kept(client, name):
     with nullcontext() if name in CLOSING else client.keep_alive():
         assert upload(client, small=b"spam\n", empty=b"") == {"empty": 0, "small": 5}
@@ -177,6 +186,66 @@ def test_body_of_unknown_length(client, name):
         assert listed(answer) == {"spam.txt": size}
 
 
+def test_file_is_put(client, name):
+    with nullcontext() if name in CLOSING else client.keep_alive():
+        for slash in ("", "/"):
+            assert stored_by(client.put(f"{URL}small{slash}", b"spam\n")) == ["small"]
+            assert client.put(f"{URL}empty{slash}", b"").json()[0]["size"] == 0
+            assert stored_by(client.put(f"{URL}delete{slash}", LARGE)) == ["delete"]
+            assert listed(client.get(URL)) == {"delete": SIZE, "empty": 0, "small": 5}
+
+            replaced = client.put(f"{URL}small{slash}", LARGE)
+            assert (replaced.status, listed(replaced)) == (200, {"small": SIZE})
+            assert client.get(f"{URL}small{slash}").content == LARGE
+            assert client.get(f"{URL}delete{slash}").content == LARGE
+            assert client.get(f"{URL}empty{slash}").content == b""
+
+            too_large = client.put(f"{URL}small{slash}", LARGE, b"b")
+            assert too_large.problem == (413, "file_too_large")
+            a_form = client.put(f"{URL}small{slash}", form(part()), type_=MULTIPART)
+            assert a_form.problem == (415, "unsupported_media_type")
+            piece = client.put(f"{URL}small{slash}", LARGE, Upload_Complete="?0")
+            assert piece.problem == (400, "chunked_upload")
+            assert client.get(f"{URL}small{slash}").content == LARGE
+
+            posted = client.request("POST", f"{URL}small{slash}", Content_Length=0)
+            assert posted.problem == (405, "method_not_allowed")
+            deleted = client.request("DELETE", f"{URL}small{slash}")
+            assert deleted.content == b"[true]\r\n"
+            cleared = client.request("POST", f"{URL}delete{slash}", Content_Length=0)
+            assert cleared.content == b"[[true], [true]]\r\n"
+
+
+def test_file_of_unknown_length_is_put(client, name):
+    # See above.
+    size = 200_000 if "nginx" in name else 5000
+    answer = client.post_chunked(f"{URL}spam.txt", bytes(size), "text/plain", "PUT")
+
+    if name in NOT_CHUNKED:
+        assert answer.problem == (411, "length_required")
+    else:
+        assert stored_by(answer) == ["spam.txt"]
+        assert client.get(f"{URL}spam.txt").content == bytes(size)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.parametrize("file", ["spam.txt", "отчёт 50%.txt"])
+@pytest.mark.parametrize("size", [0, 5000, SIZE])
+def test_curl_puts_a_file(server, client, tmp_path, file, size):
+    (tmp_path / file).write_bytes(LARGE[:size])
+    command = ["curl", "-sS", "--fail-with-body", "--noproxy", "*", "-T", file]
+    for name, value in client.cookies.items():
+        command += ["--cookie", f"{name}={value}"]
+    command += ["--header", f"X-CSRFToken: {TOKEN}", f"{server.url}{URL}"]
+
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+
+    assert [(row["name"], row["size"]) for row in json.loads(answer.stdout)] == [
+        (file, size)
+    ]
+    assert client.get(f"{URL}{quote(file)}").content == LARGE[:size]
+
+
 def test_client_may_go_away_during_a_download(server, client):
     upload(client, large=LARGE)
 
@@ -188,14 +257,23 @@ def test_client_may_go_away_during_a_download(server, client):
     assert client.get(f"{URL}large/").content == LARGE
 
 
-def test_client_may_go_away_during_an_upload(server, client, name):
+@pytest.mark.parametrize(
+    ("method", "url", "body", "type_"),
+    [
+        ("POST", URL, form(part(LARGE, "large")), MULTIPART),
+        ("PUT", f"{URL}large", LARGE, "text/plain"),
+    ],
+    ids=["POST", "PUT"],
+)
+def test_client_may_go_away_during_an_upload(
+    server, client, name, method, url, body, type_
+):
     upload(client, large=b"old")
     before = server.stored()
-    body = form(part(LARGE, "large"))
-    headers = {"Content_Type": MULTIPART, "Content_Length": len(body)}
+    headers = {"Content_Type": type_, "Content_Length": len(body)}
 
     with client.connect() as connection:
-        client.send(connection, "POST", URL, body[:-KILOBYTE], **headers)
+        client.send(connection, method, url, body[:-KILOBYTE], **headers)
         eventually(lambda: "with buffering" in name or server.open_temporary())
 
     eventually(lambda: server.open_temporary() == [])
