@@ -929,10 +929,11 @@ document.addEventListener("paste", (event) => {
  */
 function newName(name, taken) {
   const [, extension] = /^image(\.\w+)$/.exec(name) ?? [];
-  for (let number = 2; extension && taken.includes(name); number += 1) {
-    name = `image (${number})${extension}`;
+  let free = name;
+  for (let number = 2; extension && taken.includes(free); number += 1) {
+    free = `image (${number})${extension}`;
   }
-  return name;
+  return free;
 }
 
 addEventListener("pageshow", ({ persisted }) => {
