@@ -397,7 +397,7 @@ class SessionAttachments extends HTMLElement {
     return this.isUploading || this.refreshing > 0;
   }
 
-  /** Where files may be dropped: the fieldset, if no other such element is in it. */
+  /** @returns {Element} where files may be dropped: the fieldset of this element alone */
   get zone() {
     const fieldset = this.closest("fieldset");
     return fieldset?.querySelectorAll(TAG).length === 1 ? fieldset : this;
@@ -449,8 +449,8 @@ class SessionAttachments extends HTMLElement {
    * @param {HTMLElement?} li
    */
   adopt(li) {
-    const [name, size] = Array.from(li?.querySelectorAll("bdi") ?? [], (bdi) => bdi.innerText);
-    const row = new Row(this, name, size);
+    const [name, size] = Array.from(li?.querySelectorAll("bdi") ?? [], (bdi) => bdi.textContent);
+    const row = new Row(this, name ?? "", size ?? "");
     row.link.href = this.urlOf(name);
     this.rows.push(row);
     li?.replaceWith(row.li);
@@ -916,10 +916,11 @@ document.addEventListener("paste", (event) => {
  */
 function newName(name, taken) {
   const [, extension] = /^image(\.\w+)$/.exec(name) ?? [];
-  for (let number = 2; extension && taken.includes(name); number += 1) {
-    name = `image (${number})${extension}`;
+  let free = name;
+  for (let number = 2; extension && taken.includes(free); number += 1) {
+    free = `image (${number})${extension}`;
   }
-  return name;
+  return free;
 }
 
 addEventListener("pageshow", ({ persisted }) => {
