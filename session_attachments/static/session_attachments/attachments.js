@@ -243,8 +243,8 @@ class Row {
     const { size } = file;
     if (this.url) await this.locate();
     if (!this.url) {
-      const bytes = String.fromCharCode(...new TextEncoder().encode(name));
-      const headers = { "Upload-Length": size, "Upload-Metadata": `filename ${btoa(bytes)}` };
+      const base64 = btoa(String.fromCharCode(...new TextEncoder().encode(name)));
+      const headers = { "Upload-Length": size, "Upload-Metadata": `filename ${base64}` };
       const xhr = await field.ask("POST", field.url, { signal, headers });
       this.url = xhr.getResponseHeader("Location") ?? "";
       this.offset = 0;
@@ -257,12 +257,12 @@ class Row {
       const xhr = await field.ask("PATCH", this.url, { body, signal, watch, headers });
       this.offset = Number(xhr.getResponseHeader("Upload-Offset"));
     }
-    const { response } = await field.ask("GET", field.url);
+    /** @type {Attachment[]} */
+    const list = (await field.ask("GET", field.url)).response;
     const known = field.rows.map((row) => row.name);
-    const find = (/** @type {(attachment: Attachment) => boolean} */ is) => response.find(is);
+    const isNew = list.find((one) => !known.includes(one.name));
     // The server may have changed the name.
-    const isNew = (/** @type {Attachment} */ one) => !known.includes(one.name);
-    return find((one) => one.name === name) ?? find(isNew) ?? { name, size };
+    return list.find((one) => one.name === name) ?? isNew ?? { name, size };
   }
 
   /** Ask where to continue, or begin anew. */
@@ -391,7 +391,7 @@ class SessionAttachments extends HTMLElement {
   rows = [];
   /** What is to be announced. @type {string[]} */
   news = [];
-  /** The names that were stored since the last end of uploads. @type {string[]} */
+  /** Names, for the end of uploads. @type {string[]} */
   added = [];
   status = make("p", { role: "status" });
   isReady = false;
@@ -597,8 +597,8 @@ class SessionAttachments extends HTMLElement {
     this.refreshing += 1;
     this.changed();
     try {
-      const { response } = await this.ask("GET", this.url);
-      const attachments = /** @type {Attachment[]} */ (response);
+      /** @type {Attachment[]} */
+      const attachments = (await this.ask("GET", this.url)).response;
       const names = new Set(attachments.map(({ name }) => name));
       for (const row of before) {
         if (row.state === "stored" && !names.has(row.name)) row.drop();
@@ -687,7 +687,7 @@ class SessionAttachments extends HTMLElement {
     else this.zone.removeAttribute("aria-describedby");
   }
 
-  /** @param {string} text what is to be heard, with what else comes at that time */
+  /** @param {string} text to be heard, with what else comes at that time */
   announce(text) {
     if (!this.news.length) {
       queueMicrotask(() => (this.status.textContent = this.news.splice(0).join(" ")));
@@ -760,22 +760,18 @@ function tokenOf(form) {
   return /** @type {HTMLInputElement?} */ (input)?.value ?? cookie ?? "";
 }
 
-// The page. Its fields:
 /** @type {Set<SessionAttachments>} */
 const fields = new Set();
-// What waits for a lane, what is in one:
 /** @type {Set<Row>} */
 const queue = new Set();
 /** @type {Set<Row>} */
 const running = new Set();
-// Forms that are sent after their uploads, each with the button that was pressed:
-/** @type {Map<HTMLFormElement, HTMLButtonElement?>} */
+/** Forms to be sent after their uploads, and the buttons that were pressed.
+ * @type {Map<HTMLFormElement, HTMLButtonElement?>} */
 const waiting = new Map();
-// The list that was read before the first upload:
-/** @type {Promise<void> | undefined} */
+/** The list, read before the first upload. @type {Promise<void> | undefined} */
 let session;
-// The ids that the page's entry in the history had when the page was loaded:
-/** @type {Record<string, string>} */
+/** The ids in the history when the page was loaded. @type {Record<string, string>} */
 const restored = { ...history.state?.[HISTORY] };
 let remembered = "{}";
 const [navigation] = performance.getEntriesByType("navigation");
