@@ -8,7 +8,6 @@ from urllib.parse import quote
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import connection
 from django.test import AsyncClient, Client
 
@@ -95,6 +94,15 @@ class TestStoring:
         assert len(stored()) == 2
         client.delete(SPAM)
         assert stored_by(put(client, b"new")) == {"spam.txt": 3}
+
+    @pytest.mark.parametrize(("size", "files"), [(64, 0), (65, 1), (2000, 1)])
+    def test_file_waits_where_a_form_s_waits(self, client, waiting, size, files):
+        wire = Wire(bytes(size * KILOBYTE), lambda: len(list(waiting.iterdir())))
+
+        put(client, b"", length=size * KILOBYTE, **{"wsgi.input": wire})
+
+        assert set(wire.seen) == {files}
+        assert max(wire.reads) <= 512 * KILOBYTE
 
     def test_empty_file(self, client):
         assert stored_by(put(client, b"")) == {"spam.txt": 0}
@@ -327,21 +335,24 @@ class TestRefusal:
         assert problem(put(client, b"", url=f"{URL}b")) == (413, "too_many_files")
 
     @pytest.mark.parametrize(
-        ("request_", "status"),
+        ("request_", "limit", "status"),
         [
-            ({}, 413),
-            ({"url": f"{URL}a%5Cb"}, 400),
-            ({"content_type": MULTIPART}, 415),
-            ({"HTTP_CONTENT_RANGE": "bytes 0-4/9"}, 400),
+            ({}, "FILE_SIZE", 413),
+            ({}, "BUNDLE_SIZE", 413),
+            ({}, "BUNDLE_FILES", 413),
+            ({}, "SESSION_SIZE", 413),
+            ({"url": f"{URL}a%5Cb"}, None, 400),
+            ({"content_type": MULTIPART}, None, 415),
+            ({"HTTP_CONTENT_RANGE": "bytes 0-4/9"}, None, 400),
             # None of the file's.
-            ({"url": URL}, 405),
-            ({"url": f"{SPAM}delete/"}, 405),
+            ({"url": URL}, None, 405),
+            ({"url": f"{SPAM}delete/"}, None, 405),
         ],
     )
     def test_body_that_is_not_wanted_is_read_in_blocks_and_not_kept(
-        self, client, settings, waiting, request_, status
+        self, client, settings, waiting, request_, limit, status
     ):
-        settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = 0.5
+        setattr(settings, f"SESSION_ATTACHMENTS_MAX_{limit}", 0)
         wire = Wire(bytes(MEGABYTE), lambda: list(waiting.iterdir()))
 
         response = put(client, b"", length=MEGABYTE, **{"wsgi.input": wire, **request_})
@@ -355,17 +366,18 @@ class TestRefusal:
 class Broken(Wire):
     """A connection that breaks after a part of the body."""
 
+    error = OSError("The client is gone.")
+
     def read(self, size=-1, /):
         if self.tell():
-            raise OSError("The client is gone.")
+            raise self.error
         return super().read(60_000)
 
 
-class Full(TemporaryUploadedFile):
-    """A temporary file on a disk that is full."""
+class Ended(Broken):
+    """A server that ends its worker."""
 
-    def write(self, data):
-        raise OSError(errno.ENOSPC, "no space here")
+    error = SystemExit()
 
 
 class TestFailure:
@@ -377,16 +389,12 @@ class TestFailure:
         assert problem(response) == (400, "incomplete_upload")
         assert stored() == list(waiting.iterdir()) == []
 
-    def test_no_space_for_the_temporary_file(
-        self, client, stored, waiting, monkeypatch
-    ):
-        monkeypatch.setattr(
-            "session_attachments.web.bodies.TemporaryUploadedFile", Full
-        )
+    def test_worker_ends(self, client, stored, waiting):
+        wire = {"wsgi.input": Ended(bytes(90_000))}
 
-        response = put(client, bytes(90_000))
+        with pytest.raises(SystemExit):
+            put(client, b"", length=90_000, **wire)
 
-        assert problem(response) == (507, "insufficient_storage")
         assert stored() == list(waiting.iterdir()) == []
 
     @each_size

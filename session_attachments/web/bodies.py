@@ -85,29 +85,27 @@ def announced_length(request: HttpRequest) -> int | None:
 
 
 def receive(request: HttpRequest, length: int) -> UploadedFile[bytes]:
-    """Return the body, or its first ``length`` bytes, as a file without a type.
+    """Return the body, announced as ``length`` bytes long, as a file without a type.
 
     It waits where Django lets a form's files wait: in the memory, or on the disk if it
-    exceeds FILE_UPLOAD_MAX_MEMORY_SIZE. Its ``size`` is what came: less than ``length``
+    exceeds FILE_UPLOAD_MAX_MEMORY_SIZE. Its ``size`` is what came: less than announced
     if the client went away. Raises OSError if it cannot be written.
     """
     file: UploadedFile[bytes]
-    left = length
     if length > conf.max_memory_size:
         file = TemporaryUploadedFile("body", None, 0, None)
     else:
         file = InMemoryUploadedFile(BytesIO(), None, "body", None, 0, None)
     try:
         with suppress(UnreadablePostError):
-            while block := request.read(min(AHEAD, left)):
+            while block := request.read(AHEAD):
                 file.write(block)
-                left -= len(block)
+        file.size = file.tell()
         # This writes what is still in the file's buffer.
         file.seek(0)
     except BaseException:
         discard(file)
         raise
-    file.size = length - left
     return file
 
 

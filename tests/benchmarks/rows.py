@@ -109,17 +109,27 @@ def usual(act, number):
     return statistics.median(timed(act, n) for n in range(number))
 
 
-def _small_uploads(bench, suffix, content):
+def upload(project):
+    """Return what uploads a file by a form."""
+    return project.dialect.upload
+
+
+def put(project):
+    """Return what uploads a file: to the app without a form."""
+    return project.dialect.put if project.name == "app" else project.dialect.upload
+
+
+def _small_uploads(bench, suffix, content, names=UPLOADING, way=upload):
     def work(project):
         with project.connect() as connection:
             return usual(
-                lambda n: project.dialect.upload(
+                lambda n: way(project)(
                     connection, bench.name(n, suffix), content, bundle=f"b{bench.turn}"
                 ),
                 bench.few(200),
             )
 
-    return bench.race(bench.make(UPLOADING), work)
+    return bench.race(bench.make(names), work)
 
 
 @row
@@ -165,10 +175,9 @@ def upload_png_eight(bench):
     yield compared("upload 1 KB PNG, 8 clients", 1.4, race)
 
 
-@row
-def upload_large(bench):
-    size = bench.megabytes * MEGABYTE
-    written = {}
+def _large_uploads(bench, names=UPLOADING, way=upload):
+    """Return the race, and what each project wrote per byte, and took of memory."""
+    written, memory = defaultdict(list), defaultdict(list)
 
     def work(project):
         project.forget_large()
@@ -178,24 +187,46 @@ def upload_large(bench):
             redirect_stdout(None),
             metered(project.server) as usage,
         ):
-            took = timed(
-                project.dialect.upload, connection, bench.name(0, "bin"), *content
-            )
+            took = timed(way(project), connection, bench.name(0, "bin"), *content)
         project.forget_large()
-        written.setdefault(project.name, []).append(usage.written / size)
+        written[project.name].append(usage.written / bench.megabytes / MEGABYTE)
+        memory[project.name].append(usage.memory / MEGABYTE)
         return took
 
-    race = bench.race(bench.make(UPLOADING), work)
-    yield compared(f"upload {bench.megabytes} MB", 0.7, race)
-    yield Figure(
-        "... bytes written per byte",
-        1.0,
-        written["app"],
-        "B",
-        floor=f"{written['floor'][0]:.2f} B",
-        peers={n: statistics.median(v) for n, v in written.items() if n not in OURS},
-        raw=written,
+    return bench.race(bench.make(names), work), written, memory
+
+
+def _figure(work, goal, values, unit):
+    return Figure(
+        work,
+        goal,
+        values["app"],
+        unit,
+        floor=f"{values['floor'][0]:.2f} {unit}",
+        peers={n: statistics.median(v) for n, v in values.items() if n not in OURS},
+        raw=values,
     )
+
+
+@row
+def upload_large(bench):
+    race, written, _ = _large_uploads(bench)
+    yield compared(f"upload {bench.megabytes} MB", 0.7, race)
+    yield _figure("... bytes written per byte", 1.0, written, "B")
+
+
+@row
+def put_large(bench):
+    race, written, memory = _large_uploads(bench, OURS, put)
+    yield compared(f"PUT {bench.megabytes} MB, beside a form", 0.5, race)
+    yield _figure("... bytes written per byte", 1.0, written, "B")
+    yield _figure("... memory at its peak", 10.0, memory, "MB")
+
+
+@row
+def put_png(bench):
+    race = _small_uploads(bench, "png", PNG, OURS, put)
+    yield compared("PUT 1 KB PNG, beside a form", 1.05, race)
 
 
 def _upload_hundred(bench, connection, suffix, content, bundle):

@@ -1,0 +1,71 @@
+"""Fixtures for what a person does in a browser."""
+
+import pytest
+
+from tests import settings as tests_settings
+from tests.browsers import Browsers
+from tests.lines import Line
+from tests.servers import running
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory):
+    """Run a server with the pages of the tests' project; return it."""
+    with running(
+        "gunicorn",
+        tmp_path_factory.mktemp("letters"),
+        INSTALLED_APPS=[
+            app
+            for app in tests_settings.INSTALLED_APPS
+            if app != "django.contrib.staticfiles"
+        ],
+        MIDDLEWARE=[
+            "tests.project.faults.Faults",
+            *tests_settings.MIDDLEWARE,
+            "django.middleware.locale.LocaleMiddleware",
+        ],
+        ROOT_URLCONF="tests.project.letters",
+        STATIC_URL="/static/",
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def line(letters):
+    """Return a line to that server, which the test may break."""
+    line = Line(letters.port)
+    yield line
+    line.close()
+
+
+@pytest.fixture(scope="session")
+def browsers():
+    """Return the browsers, none of which runs yet."""
+    browsers = Browsers()
+    yield browsers
+    browsers.close()
+
+
+@pytest.fixture
+def open_tab(browsers):
+    """Return a function that opens a tab, in Chromium or the engine that is named."""
+    tabs = []
+
+    def open_tab(engine="Chromium", **options):
+        tabs.append(browsers.open(engine, **options))
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        tab.close()
+
+
+@pytest.fixture
+def tab(request, open_tab):
+    """Return a new tab, in Chromium or the engine that the test names.
+
+    In the end nothing has gone wrong in its scripts, and no policy was violated.
+    """
+    tab = open_tab(getattr(request, "param", "Chromium"))
+    yield tab
+    assert tab.js("sessionStorage.faults ?? ''") == ""
