@@ -289,14 +289,14 @@ class Row {
       let timer;
       upload.onloadstart = upload.onprogress = ({ loaded }) => {
         clearTimeout(timer);
-        this.become("sending");
+        note.textContent = "";
         progress.value = (offset + loaded) / size;
         timer = setTimeout(() => (note.textContent = field.texts.stalled), STALLED);
       };
       upload.onload = ({ loaded }) => {
         if (offset + loaded < size) return;
         this.isPerhapsStored = true;
-        this.become("storing", field.texts.storing);
+        this.become("storing");
       };
       upload.onloadend = () => clearTimeout(timer);
     };
