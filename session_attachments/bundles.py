@@ -22,11 +22,12 @@ from .limits import (
     is_storable,
     normalize,
 )
-from .models import Attachment, AttachmentQuerySet
+from .models import Attachment, AttachmentQuerySet, UnfinishedUpload
 from .removal import remove_unprotected
 from .replacement import Attachments, Stored, store
 from .sessions import ensure_filing_key, filing_key, has_filing_key
 from .transactions import in_transaction
+from .unfinished import begin, end_all, find
 
 
 class Bundle:
@@ -139,6 +140,23 @@ class Bundle:
         key = ensure_filing_key(self.session)
         return store(key, self.bundle_id, named, check=check)
 
+    def begin_upload(self, name: str, size: int, metadata: str) -> UnfinishedUpload:
+        """Return a new upload, which becomes an attachment of ``size`` bytes.
+
+        Raises the AttachmentError that says what is refused.
+        """
+        if not self.is_valid:
+            raise BadBundle
+        key = ensure_filing_key(self.session)
+        return begin(key, self.bundle_id, name, size, metadata)
+
+    def upload(self, upload_id: str) -> UnfinishedUpload:
+        """Return the upload of this bundle; raises AttachmentNotFound."""
+        key = filing_key(self.session)
+        if key is None or not (self.is_valid and is_storable(upload_id)):
+            raise AttachmentNotFound
+        return find(key, self.bundle_id, upload_id)
+
     def remove(self, name: str) -> bool:
         """Remove the attachment called ``name``; return whether there was one.
 
@@ -147,10 +165,13 @@ class Bundle:
         return bool(_remove(self._named(name)))
 
     def clear(self) -> int:
-        """Remove all attachments; return how many.
+        """Remove all attachments; return how many. Unfinished uploads end, too.
 
         Raises AttachmentProtected, and removes none, if a foreign key protects one.
         """
+        key = filing_key(self.session)
+        if key is not None and self.is_valid and self.keys is None:
+            end_all(key, self.bundle_id)
         return _remove(self._attachments())
 
     def _attachments(self, **fields: str) -> AttachmentQuerySet:
