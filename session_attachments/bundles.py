@@ -23,7 +23,7 @@ from .limits import (
     normalize,
 )
 from .models import Attachment, AttachmentQuerySet, UnfinishedUpload
-from .removal import remove_unprotected
+from .removal import Removal, remove_unprotected
 from .replacement import Attachments, Stored, store
 from .sessions import ensure_filing_key, filing_key, has_filing_key
 from .transactions import in_transaction
@@ -169,10 +169,12 @@ class Bundle:
 
         Raises AttachmentProtected, and removes none, if a foreign key protects one.
         """
+        return _remove(self._attachments(), self._end_uploads)
+
+    def _end_uploads(self) -> None:
         key = filing_key(self.session)
-        if key is not None and self.is_valid and self.keys is None:
+        if key is not None and self.keys is None:
             end_all(key, self.bundle_id)
-        return _remove(self._attachments())
 
     def _attachments(self, **fields: str) -> AttachmentQuerySet:
         rows: AttachmentQuerySet = Attachment.objects.all()
@@ -190,12 +192,18 @@ class Bundle:
         return self._attachments(filename=normalize(name))
 
 
-def _remove(rows: AttachmentQuerySet) -> int:
+def _remove(
+    rows: AttachmentQuerySet, first: Callable[[], object] = lambda: None
+) -> int:
     if rows.query.is_empty():
         return 0
     rows = rows.for_write()
-    removal = in_transaction(rows.db, lambda: remove_unprotected(rows))
-    return len(removal.attachments)
+
+    def work() -> Removal:
+        first()
+        return remove_unprotected(rows)
+
+    return len(in_transaction(rows.db, work).attachments)
 
 
 def _name(file: File[Any]) -> str:

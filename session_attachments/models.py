@@ -267,6 +267,7 @@ class UnfinishedUpload(models.Model):
     class Meta:
         verbose_name = _("unfinished upload")
         verbose_name_plural = _("unfinished uploads")
+        default_permissions = ("view",)
         indexes = (
             models.Index(fields=["session_id"], name="session_attachments_upload"),
         )
@@ -293,10 +294,11 @@ class Piece(models.Model):
     upload = models.ForeignKey(UnfinishedUpload, models.CASCADE, related_name="pieces")
     offset = models.PositiveBigIntegerField()
     size = models.PositiveBigIntegerField()
-    file = StoredFileField(max_length=1024)
+    # Not a FileField, whose files others may care for, such as django-cleanup.
+    file = models.CharField(max_length=1024)
 
     class Meta:
         default_permissions = ()
 
     def __str__(self) -> str:
-        return str(self.file)
+        return self.file

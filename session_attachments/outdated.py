@@ -7,11 +7,17 @@ from datetime import UTC, datetime, timedelta
 from django.db import connections
 from django.db.models import ProtectedError, RestrictedError
 
-from .models import Attachment, AttachmentQuerySet, UnfinishedUpload, cutoff
+from .models import (
+    Attachment,
+    AttachmentQuerySet,
+    UnfinishedUpload,
+    UnfinishedUploadQuerySet,
+    cutoff,
+)
 from .orphans import Orphans
 from .removal import BATCH, Removal, foresee, remove
 from .transactions import in_transaction
-from .unfinished import end
+from .unfinished import Ending, end
 
 # An upload's file is there a moment before its row.
 SAFETY = timedelta(days=1)
@@ -85,10 +91,9 @@ def remove_outdated(
     """
     outcome = Outcome(report=report)
     rows: AttachmentQuerySet = Attachment.objects.for_write()
-    undeleted = _remove_attachments(
-        rows.filter(created__lt=cutoff(older_than)), outcome, dry_run
-    )
-    _remove_uploads(outcome, dry_run)
+    outdated = rows.filter(created__lt=cutoff(older_than))
+    undeleted = _remove_attachments(outdated, outcome, dry_run)
+    undeleted |= _remove_uploads(outcome, dry_run)
     if not connections[rows.db].in_atomic_block:
         orphans = Orphans(rows, undeleted, outcome.fail)
         limit = datetime.now(UTC) - max(older_than, SAFETY)
@@ -121,22 +126,40 @@ def _remove_attachments(
     return undeleted
 
 
-def _remove_uploads(outcome: Outcome, dry_run: bool) -> None:
-    """Remove expired uploads in batches; those that have ended are not counted."""
+def _remove_uploads(outcome: Outcome, dry_run: bool) -> set[str]:
+    """Remove expired uploads in batches; return the stored names of files that stay.
+
+    Of those that have become attachments nobody is told.
+    """
     expired = UnfinishedUpload.objects.for_write().expired()
+    undeleted: set[str] = set()
     last = 0
     while batch := list(expired.filter(pk__gt=last).order_by("pk")[:UPLOADS]):
         last = batch[-1].pk
-        rows = expired.filter(pk__in=[upload.pk for upload in batch])
-        try:
-            gone = batch if dry_run else end(rows, skip_locked=True)
-        except Exception as error:
-            outcome.fail(f"Unfinished uploads could not be removed: {error}")
-            continue
-        for upload in gone:
-            if not upload.stored:
-                outcome.uploads += 1
-                outcome.add(Gone(upload.filename, upload.offset, upload.bundle))
+        endings = [Ending(batch)] if dry_run else _end(expired, batch, outcome)
+        for ending in endings:
+            for upload in ending.uploads:
+                if not upload.stored:
+                    outcome.uploads += 1
+                    outcome.add(Gone(upload.filename, upload.offset, upload.bundle))
+            for name, error in ending.failures.items():
+                outcome.fail(f"The file {name!r} could not be deleted: {error}")
+                outcome.size -= ending.sizes[name]
+                undeleted.add(name)
+    return undeleted
+
+
+def _end(
+    expired: UnfinishedUploadQuerySet, batch: list[UnfinishedUpload], outcome: Outcome
+) -> list[Ending]:
+    try:
+        keys = [upload.pk for upload in batch]
+        return [end(expired.filter(pk__in=keys), skip_locked=True)]
+    except Exception as error:
+        if len(batch) == 1:
+            outcome.fail(f"{batch[0].filename!r} could not be removed: {error}")
+            return []
+    return [ending for one in batch for ending in _end(expired, [one], outcome)]
 
 
 def _remove_batch(

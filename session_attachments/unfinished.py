@@ -8,12 +8,12 @@ lost. The last piece counts when the attachment is there.
 from __future__ import annotations
 
 import secrets
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.files import File
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from .conf import conf
@@ -21,13 +21,11 @@ from .exceptions import (
     AttachmentError,
     AttachmentNotFound,
     AttachmentProtected,
-    InsufficientStorage,
     TooManyFiles,
     WrongOffset,
 )
 from .files import storage
 from .files.joined import join
-from .files.streams import is_missing
 from .limits import check_name, check_size
 from .locks import Lock
 from .models import Attachment, Piece, UnfinishedUpload, UnfinishedUploadQuerySet
@@ -56,9 +54,9 @@ def begin(
         if rows.live().unfinished().in_session(session_id).count() >= MAX_UPLOADS:
             raise TooManyFiles(limit=MAX_UPLOADS)
         if conf.has_quota:
-            others = Attachment.objects.using(rows.db).in_session(session_id)
-            replaced = others.exclude(bundle=bundle, filename=name)
-            check_quota(replaced, session_id, bundle, [size])
+            attachments = Attachment.objects.using(rows.db).in_session(session_id)
+            others = attachments.exclude(bundle=bundle, filename=name)
+            check_quota(others, session_id, bundle, [size])
         upload: UnfinishedUpload = rows.create(
             upload_id=secrets.token_hex(16),
             session_id=session_id,
@@ -90,8 +88,10 @@ def add(upload: UnfinishedUpload, file: File[Any]) -> None:
     """Add what has come to ``upload``, at its offset, which moves.
 
     Raises WrongOffset if another request was faster, AttachmentNotFound if the upload
-    is gone, and what store() raises of the whole file.
+    or a piece of it is gone, and what store() raises of the whole file.
     """
+    if file.size and upload.piece_count >= MAX_PIECES:
+        raise TooManyFiles(limit=MAX_PIECES)
     if upload.offset + file.size == upload.size and not upload.stored:
         _finish(upload, file)
     elif file.size:
@@ -99,8 +99,6 @@ def add(upload: UnfinishedUpload, file: File[Any]) -> None:
 
 
 def _add_piece(upload: UnfinishedUpload, file: File[Any]) -> None:
-    if upload.piece_count >= MAX_PIECES:
-        raise TooManyFiles(limit=MAX_PIECES)
     rows, name = _rows(), storage.save(file)
 
     def work() -> None:
@@ -116,17 +114,19 @@ def _add_piece(upload: UnfinishedUpload, file: File[Any]) -> None:
 def _finish(upload: UnfinishedUpload, file: File[Any]) -> None:
     """Store all that came as an attachment."""
     pieces = Piece.objects.using(_rows().db).filter(upload=upload).order_by("offset")
-    names = [(str(name), size) for name, size in pieces.values_list("file", "size")]
+    sizes = dict(pieces.values_list("file", "size"))
+    whole = join(sizes, file) if sizes else file
+    whole.name = upload.filename
 
     def first(attachments: Attachments) -> None:
         _move(upload, file.size, stored=str(attachments[0].file))
-        _remove_pieces(pieces, [name for name, _size in names])
+        pieces.delete()
+        _delete_files(sizes, pieces.db)
 
     try:
-        with join(names, file, upload.filename) if names else file as whole:
-            store(
-                upload.session_id, upload.bundle, {upload.filename: whole}, first=first
-            )
+        with whole:
+            files = {upload.filename: whole}
+            store(upload.session_id, upload.bundle, files, first=first)
     except Exception as error:
         _look_again(upload, error)
         raise
@@ -138,18 +138,16 @@ def _look_again(upload: UnfinishedUpload, error: Exception) -> None:
     current = find(upload.session_id, upload.bundle, upload.upload_id)
     if current.offset != upload.offset:
         raise WrongOffset(offset=current.offset) from error
-    if is_missing(error):
-        end(_rows().filter(pk=upload.pk, offset=upload.offset))
-        raise AttachmentNotFound from error
-    passing = (AttachmentProtected, InsufficientStorage)
-    if isinstance(error, AttachmentError) and not isinstance(error, passing):
+    is_refused = isinstance(error, AttachmentError)
+    if is_refused and not isinstance(error, AttachmentProtected):
         end(_rows().filter(pk=upload.pk, offset=upload.offset))
 
 
 def _move(upload: UnfinishedUpload, by: int, **values: Any) -> None:
     """Move the offset in the database; raise if it is no longer where it was."""
+    upload.touched = timezone.now()
     rows = _rows().live().unfinished().filter(pk=upload.pk, offset=upload.offset)
-    if not rows.update(offset=upload.offset + by, touched=timezone.now(), **values):
+    if not rows.update(offset=upload.offset + by, touched=upload.touched, **values):
         current = find(upload.session_id, upload.bundle, upload.upload_id)
         raise WrongOffset(offset=current.offset)
 
@@ -169,14 +167,18 @@ def cancel(upload: UnfinishedUpload) -> None:
             removal = remove_unprotected(current.attachments(), locked=True)
             if not removal.attachments:
                 raise AttachmentNotFound
-        _remove(rows)
+        _end([current], rows.db)
 
     in_transaction(rows.db, work)
 
 
 def end_all(session_id: str, bundle: str) -> None:
-    """End all uploads of a bundle that have not become attachments."""
-    end(_rows().unfinished().in_session(session_id).filter(bundle=bundle))
+    """End all uploads of a bundle that have not become attachments.
+
+    In the caller's transaction.
+    """
+    rows = _rows().unfinished().in_session(session_id).filter(bundle=bundle)
+    _end(list(lockable(rows)), rows.db)
 
 
 def forget(upload: UnfinishedUpload) -> None:
@@ -184,37 +186,49 @@ def forget(upload: UnfinishedUpload) -> None:
     end(_rows().unfinished().filter(pk=upload.pk))
 
 
-def end(rows: UnfinishedUploadQuerySet, *, skip_locked: bool = False) -> list[Any]:
-    """Remove these uploads and their pieces; return them as they were.
+@dataclass
+class Ending:
+    """Uploads that have ended, as they were, and the stored names of their pieces.
+
+    ``failures`` are the pieces whose files stay, and why, once it is committed.
+    """
+
+    uploads: list[UnfinishedUpload]
+    sizes: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
+
+
+def end(rows: UnfinishedUploadQuerySet, *, skip_locked: bool = False) -> Ending:
+    """Remove these uploads and their pieces.
 
     With ``skip_locked`` those that another transaction works on are left out where the
     database can do that.
     """
-
-    def work() -> list[Any]:
-        uploads = list(lockable(rows, skip_locked=skip_locked))
-        _remove(
-            rows.model.objects.using(rows.db).filter(pk__in=[u.pk for u in uploads])
-        )
-        return uploads
-
-    return in_transaction(rows.db, work)
-
-
-def _remove(rows: QuerySet[Any]) -> None:
-    pieces = Piece.objects.using(rows.db).filter(upload__in=rows)
-    _remove_pieces(
-        pieces, [str(name) for name in pieces.values_list("file", flat=True)]
+    return in_transaction(
+        rows.db, lambda: _end(list(lockable(rows, skip_locked=skip_locked)), rows.db)
     )
-    rows.delete()
 
 
-def _remove_pieces(pieces: QuerySet[Piece], names: list[str]) -> None:
-    """Remove the rows, and after the commit their files of these names."""
-    pieces.delete()
+def _end(uploads: list[UnfinishedUpload], using: str) -> Ending:
+    """Remove the rows of ``uploads``, which are locked, and of their pieces."""
+    if not uploads:
+        return Ending(uploads)
+    pieces = Piece.objects.using(using).filter(upload__in=uploads)
+    sizes = dict(pieces.values_list("file", "size"))
+    # The pieces go with them.
+    _rows().filter(pk__in=[upload.pk for upload in uploads]).delete()
+    return Ending(uploads, sizes, _delete_files(sizes, using))
+
+
+def _delete_files(names: Iterable[str], using: str) -> dict[str, Exception]:
+    """Delete stored files after the commit; return what then holds those that stay."""
+    failures: dict[str, Exception] = {}
     transaction.on_commit(
-        partial(storage.delete_many, names), using=pieces.db, robust=True
+        lambda: failures.update(storage.delete_many([*names])),
+        using=using,
+        robust=True,
     )
+    return failures
 
 
 def _rows() -> UnfinishedUploadQuerySet:

@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase
 
 from . import unfinished
 from .bundles import Bundle
-from .exceptions import AttachmentNotFound, MethodNotAllowed, WrongOffset
+from .exceptions import AttachmentNotFound, WrongOffset
 from .models import UnfinishedUpload
 from .web import tus, uploads
 from .web.decorators import allow, answer_errors, before_token
@@ -78,22 +78,20 @@ def delete_filename_attachment(
 @tus.spoken
 @answer_errors
 @before_token(uploads.skip_files)
-@allow("HEAD", "PATCH", "POST", "DELETE")
+@allow("HEAD", "PATCH", "DELETE")
 def resume_attachment(
     request: HttpRequest, bundle_id: str, upload_id: str
 ) -> HttpResponse:
     """Say how far an upload is, continue it, or end it."""
     tus.check_version(request)
     upload = Bundle(request.session, bundle_id).upload(upload_id)
-    match tus.method(request):
-        case "HEAD":
-            return tus.state(upload)
+    match request.method:
         case "PATCH":
             return continue_upload(request, upload)
         case "DELETE":
             unfinished.cancel(upload)
             return tus.empty()
-    raise MethodNotAllowed
+    return tus.state(upload)
 
 
 def begin_upload(request: HttpRequest, bundle: Bundle) -> HttpResponse:

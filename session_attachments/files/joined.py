@@ -2,87 +2,100 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping
 from io import SEEK_CUR, SEEK_SET, BufferedReader, RawIOBase
 from itertools import accumulate
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
 
+from ..exceptions import AttachmentNotFound
 from .storage import attachment_storage
+from .streams import BLOCK, is_missing, seekable
 
-BLOCK = 256 * 1024
+logger = logging.getLogger(__name__)
 
 
-def join(
-    pieces: Sequence[tuple[str, int]], last: File[Any], name: str
-) -> UploadedFile[bytes]:
-    """Return stored files, by their names and sizes, and ``last`` as one file.
+def join(sizes: Mapping[str, int], last: File[Any]) -> UploadedFile[bytes]:
+    """Return stored files, and after them ``last``, as one file to be read.
 
-    It is called ``name``, and opens one of them at a time. What the storage raises is
-    passed on; EOFError is raised if a piece is shorter than it was.
+    ``sizes`` are theirs by their stored names. One of them is open at a time. Reading
+    raises AttachmentNotFound if one is gone or became shorter, and passes on what else
+    the storage raises.
     """
-    raw = Joined(pieces, last)
-    file = BufferedReader(raw, BLOCK)
-    return UploadedFile(file, name, size=raw.ends[-1])
+    raw = Joined(sizes, last)
+    return UploadedFile(BufferedReader(raw, BLOCK), size=raw.ends[-1])
 
 
 class Joined(RawIOBase):
-    """The bytes of the pieces, and then those of ``last``."""
+    """The bytes of the stored files, and then those of ``last``."""
 
-    def __init__(self, pieces: Sequence[tuple[str, int]], last: File[Any]) -> None:
-        self.names = [name for name, _size in pieces]
-        self.ends = [*accumulate([*(size for _name, size in pieces), last.size])]
+    def __init__(self, sizes: Mapping[str, int], last: File[Any]) -> None:
+        self.names = [*sizes]
+        self.ends = [*accumulate([*sizes.values(), last.size])]
         self.last = last
         self.position = 0
-        # What is open, and where it stands.
+        # Which stored file is open.
         self.index = -1
         self.file: Any = None
 
     def readable(self) -> bool:
-        """Say so."""
+        """Return that it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say so."""
+        """Return that it can be read from anywhere."""
         return True
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Go to a position."""
-        base = {SEEK_SET: 0, SEEK_CUR: self.position}.get(whence, self.ends[-1])
-        self.position = base + offset
+        """Go there."""
+        start = {SEEK_SET: 0, SEEK_CUR: self.position}.get(whence, self.ends[-1])
+        self.position = start + offset
         return self.position
 
     def readinto(self, buffer: Any) -> int:
-        """Read up to the end of a piece."""
+        """Read what fits into ``buffer`` and is in one file; return how many bytes."""
         index = bisect_right(self.ends, self.position)
         if index == len(self.ends):
             return 0
-        file = self._open(index)
-        file.seek(self.position - (self.ends[index - 1] if index else 0))
+        start = self.ends[index - 1] if index else 0
+        file = self.last if index == len(self.names) else self._open(index)
+        file.seek(self.position - start)
         block = file.read(min(len(buffer), self.ends[index] - self.position))
         if not block:
-            raise EOFError("A piece of an upload became shorter.")
+            self._miss(index, "it became shorter")
         buffer[: len(block)] = block
         self.position += len(block)
         return len(block)
 
     def close(self) -> None:
-        """Close the piece that is open, but not the last, which is the caller's."""
-        if self.file not in {None, self.last}:
-            self.file.close()
-        self.file = None
+        """Close what it has opened."""
+        self._close_file()
         super().close()
 
     def _open(self, index: int) -> Any:
         if index != self.index:
-            if self.file not in {None, self.last}:
-                self.file.close()
-            is_last = index == len(self.names)
-            self.file = (
-                self.last if is_last else attachment_storage().open(self.names[index])
-            )
+            self._close_file()
+            storage = attachment_storage()
+            try:
+                self.file = seekable(storage.open(self.names[index]), storage)
+            except Exception as error:
+                if not is_missing(error):
+                    raise
+                self._miss(index, error)
             self.index = index
         return self.file
+
+    def _close_file(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        self.file, self.index = None, -1
+
+    def _miss(self, index: int, reason: object) -> NoReturn:
+        logger.warning(
+            "A piece of an upload, %s, is lost: %s", self.names[index], reason
+        )
+        raise AttachmentNotFound

@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "unfinished upload",
                 "verbose_name_plural": "unfinished uploads",
+                "default_permissions": ("view",),
                 "indexes": [
                     models.Index(
                         fields=["session_id"], name="session_attachments_upload"
@@ -99,12 +100,7 @@ class Migration(migrations.Migration):
                 ),
                 ("offset", models.PositiveBigIntegerField()),
                 ("size", models.PositiveBigIntegerField()),
-                (
-                    "file",
-                    session_attachments.fields.StoredFileField(
-                        max_length=1024, upload_to=""
-                    ),
-                ),
+                ("file", models.CharField(max_length=1024)),
                 (
                     "upload",
                     models.ForeignKey(

@@ -30,7 +30,7 @@ from ..exceptions import (
     UnsupportedMediaType,
     UnsupportedVersion,
 )
-from ..limits import check_name, check_size, check_totals
+from ..limits import MAX_NAME, check_name, check_size, check_totals
 from ..models import UnfinishedUpload
 from .bodies import announced_length, discard, receive
 from .parsers import form_name
@@ -50,6 +50,8 @@ def spoken(view: View) -> View:
 
     @wraps(view)
     def speaking(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        if "upload_id" in kwargs:
+            _override_method(request)
         response = view(request, **kwargs)
         is_question = request.method == "OPTIONS"
         if is_question:
@@ -76,13 +78,6 @@ def check_version(request: HttpRequest) -> None:
     """Raise UnsupportedVersion if the request speaks another version, or none."""
     if request.headers.get("Tus-Resumable") != VERSION:
         raise UnsupportedVersion
-
-
-def method(request: HttpRequest) -> str | None:
-    """Return the method, or the one that a POST stands for."""
-    if request.method == "POST":
-        return request.headers.get("X-HTTP-Method-Override")
-    return request.method
 
 
 def creation(request: HttpRequest) -> tuple[str, int, str]:
@@ -171,6 +166,13 @@ def empty() -> HttpResponse:
     return response
 
 
+def _override_method(request: HttpRequest) -> None:
+    """Let a POST be the PATCH that it stands for, where no PATCH gets through."""
+    override = request.headers.get("X-HTTP-Method-Override")
+    if (request.method, override) == ("POST", "PATCH"):
+        request.method = override
+
+
 def _number(request: HttpRequest, name: str) -> int:
     value = request.headers.get(name, "")
     if not NUMBER.fullmatch(value):
@@ -181,11 +183,11 @@ def _number(request: HttpRequest, name: str) -> int:
 def _name(metadata: str) -> str:
     """Return the name in Upload-Metadata, as it would be in a form."""
     values = _values(metadata)
+    name = values.get("filename") or values.get("name") or b""
     try:
-        name = (values.get("filename") or values.get("name") or b"").decode()
+        return check_name(form_name(name.decode()) or "")
     except UnicodeDecodeError as error:
-        raise BadName from error
-    return check_name(form_name(name) or "")
+        raise BadName(name=name.decode(errors="replace")[:MAX_NAME]) from error
 
 
 def _values(metadata: str) -> dict[str, bytes]:
