@@ -18,13 +18,14 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .exceptions import AttachmentNotFound
-from .models import Attachment
+from .models import Attachment, UnfinishedUpload
 from .web.downloads import attachment_response
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Attachment]
+    UploadModelAdmin = admin.ModelAdmin[UnfinishedUpload]
 else:
-    ModelAdmin = admin.ModelAdmin
+    ModelAdmin = UploadModelAdmin = admin.ModelAdmin
 
 # How many can be deleted at once: Django looks at, and logs, each one, which takes some
 # seconds. Several times as many would outlast a server's timeout.
@@ -237,6 +238,47 @@ class AttachmentAdmin(ModelAdmin):
             return attachment_response(request, attachment)
         except AttachmentNotFound as error:
             raise Http404(str(error)) from error
+
+
+@admin.register(UnfinishedUpload)
+class UnfinishedUploadAdmin(UploadModelAdmin):
+    """Unfinished uploads, without what would continue them: only to be looked at."""
+
+    list_display = ("filename", "bundle", "received", "human_size", "touched")
+    fields = list_display
+    ordering = ("-touched", "-pk")
+    view_on_site = False
+
+    @admin.display(description=_("received"), ordering="offset")
+    def received(self, upload: UnfinishedUpload) -> str:
+        """Return how much has come, in a readable unit."""
+        return filesizeformat(upload.offset)
+
+    @admin.display(description=_("size"), ordering="size")
+    def human_size(self, upload: UnfinishedUpload) -> str:
+        """Return the size that was announced, in a readable unit."""
+        return filesizeformat(upload.size)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Leave out what has become an attachment, or has expired."""
+        rows: Any = super().get_queryset(request)
+        return rows.live().unfinished()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes: the command does, when they have expired."""
+        return False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse all: they would find out keys letter by letter."""
+        return False
 
 
 def _total(rows: Any) -> str:

@@ -22,11 +22,12 @@ from .limits import (
     is_storable,
     normalize,
 )
-from .models import Attachment, AttachmentQuerySet
-from .removal import remove_unprotected
+from .models import Attachment, AttachmentQuerySet, UnfinishedUpload
+from .removal import Removal, remove_unprotected
 from .replacement import Attachments, Stored, store
 from .sessions import ensure_filing_key, filing_key, has_filing_key
 from .transactions import in_transaction
+from .unfinished import begin, end_all, find
 
 
 class Bundle:
@@ -139,6 +140,23 @@ class Bundle:
         key = ensure_filing_key(self.session)
         return store(key, self.bundle_id, named, check=check)
 
+    def begin_upload(self, name: str, size: int, metadata: str) -> UnfinishedUpload:
+        """Return a new upload, which becomes an attachment of ``size`` bytes.
+
+        Raises the AttachmentError that says what is refused.
+        """
+        if not self.is_valid:
+            raise BadBundle
+        key = ensure_filing_key(self.session)
+        return begin(key, self.bundle_id, name, size, metadata)
+
+    def upload(self, upload_id: str) -> UnfinishedUpload:
+        """Return the upload of this bundle; raises AttachmentNotFound."""
+        key = filing_key(self.session)
+        if key is None or not (self.is_valid and is_storable(upload_id)):
+            raise AttachmentNotFound
+        return find(key, self.bundle_id, upload_id)
+
     def remove(self, name: str) -> bool:
         """Remove the attachment called ``name``; return whether there was one.
 
@@ -147,11 +165,16 @@ class Bundle:
         return bool(_remove(self._named(name)))
 
     def clear(self) -> int:
-        """Remove all attachments; return how many.
+        """Remove all attachments; return how many. Unfinished uploads end, too.
 
         Raises AttachmentProtected, and removes none, if a foreign key protects one.
         """
-        return _remove(self._attachments())
+        return _remove(self._attachments(), self._end_uploads)
+
+    def _end_uploads(self) -> None:
+        key = filing_key(self.session)
+        if key is not None and self.keys is None:
+            end_all(key, self.bundle_id)
 
     def _attachments(self, **fields: str) -> AttachmentQuerySet:
         rows: AttachmentQuerySet = Attachment.objects.all()
@@ -169,12 +192,18 @@ class Bundle:
         return self._attachments(filename=normalize(name))
 
 
-def _remove(rows: AttachmentQuerySet) -> int:
+def _remove(
+    rows: AttachmentQuerySet, first: Callable[[], object] = lambda: None
+) -> int:
     if rows.query.is_empty():
         return 0
     rows = rows.for_write()
-    removal = in_transaction(rows.db, lambda: remove_unprotected(rows))
-    return len(removal.attachments)
+
+    def work() -> Removal:
+        first()
+        return remove_unprotected(rows)
+
+    return len(in_transaction(rows.db, work).attachments)
 
 
 def _name(file: File[Any]) -> str:

@@ -179,6 +179,34 @@ class AttachmentProtected(AttachmentError):
     detail = _("The attachment is in use and cannot be removed or replaced.")
 
 
+class WrongOffset(AttachmentError):
+    """An upload does not continue where the request says; ``offset`` is where."""
+
+    code = "wrong_offset"
+    title = _("Wrong offset")
+    detail = _("The upload continues elsewhere.")
+
+    def __init__(self, *, offset: int) -> None:
+        super().__init__()
+        self.offset = offset
+
+
+class UnsupportedVersion(AttachmentError):
+    """A version of the tus protocol that is not spoken, or none."""
+
+    code = "unsupported_version"
+    title = _("Unsupported version")
+    detail = _("This version of the tus protocol is not supported.")
+
+
+class BadHeader(AttachmentError):
+    """A header that is missing or not as its protocol says; ``name`` is its name."""
+
+    code = "bad_header"
+    title = _("Bad header")
+    detail = _("The header %(name)s is missing or wrong.")
+
+
 class AttachmentsGone(AttachmentError):
     """Attachments that were seen have been taken, removed or replaced meanwhile."""
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from django.db import connections, models, router, transaction
 from django.db.models.fields.files import FieldFile
@@ -27,7 +27,12 @@ from .removal import batches, remove
 from .signals import attachment_stored
 from .transactions import in_transaction
 
-__all__ = ["Attachment", "AttachmentQuerySet", "Lock"]
+__all__ = ["Attachment", "AttachmentQuerySet", "Lock", "Piece", "UnfinishedUpload"]
+
+Row = TypeVar("Row", bound=models.Model)
+
+# After its last byte; and after its end, of which it then knows no more.
+LIFETIME = timedelta(hours=24)
 
 
 def cutoff(older_than: timedelta) -> datetime:
@@ -44,27 +49,16 @@ def cutoff(older_than: timedelta) -> datetime:
         raise ValueError("the age leaves the calendar") from error
 
 
-class AttachmentQuerySet(models.QuerySet["Attachment"]):
-    """Filters with names; delete() takes the files along."""
+class SessionQuerySet(models.QuerySet[Row]):
+    """Filters for what has a session, a bundle and a size."""
 
     def in_session(self, session_id: str) -> Self:
         """Filter: filed under this session key."""
         return self.filter(session_id=session_id)
 
-    def outdated(self, older_than: timedelta) -> Self:
-        """Filter: uploaded longer ago than that.
-
-        Raises ValueError if ``older_than`` is negative or leaves the calendar.
-        """
-        return self.filter(created__lt=cutoff(older_than))
-
     def for_write(self) -> Self:
         """Use the database to which the project's router sends writes."""
         return self.using(router.db_for_write(self.model))
-
-    def summaries(self) -> Iterable[Any]:
-        """Return what a list shows of each row, and no more of the rows."""
-        return self.values_list("mimetype", "size", "filename", "created", named=True)
 
     def total_size(self) -> int:
         """Return the sum of the sizes in bytes."""
@@ -81,6 +75,21 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             bundle_size=models.Sum("size", filter=inside, default=0),
             files=models.Count("pk", filter=inside),
         )
+
+
+class AttachmentQuerySet(SessionQuerySet["Attachment"]):
+    """Filters with names; delete() takes the files along."""
+
+    def outdated(self, older_than: timedelta) -> Self:
+        """Filter: uploaded longer ago than that.
+
+        Raises ValueError if ``older_than`` is negative or leaves the calendar.
+        """
+        return self.filter(created__lt=cutoff(older_than))
+
+    def summaries(self) -> Iterable[Any]:
+        """Return what a list shows of each row, and no more of the rows."""
+        return self.values_list("mimetype", "size", "filename", "created", named=True)
 
     def store(self, attachments: list["Attachment"]) -> list["Attachment"]:
         """Insert copies of ``attachments`` and return them.
@@ -215,3 +224,81 @@ class Attachment(models.Model):
         deleted = Attachment.objects.using(using).filter(pk=self.pk).delete()
         self.pk = None
         return deleted
+
+
+class UnfinishedUploadQuerySet(SessionQuerySet["UnfinishedUpload"]):
+    """Filters with names."""
+
+    def live(self) -> Self:
+        """Filter: not expired."""
+        return self.filter(touched__gte=timezone.now() - LIFETIME)
+
+    def expired(self) -> Self:
+        """Filter: of no more use to anybody."""
+        return self.filter(touched__lt=timezone.now() - LIFETIME)
+
+    def unfinished(self) -> Self:
+        """Filter: has not become an attachment."""
+        return self.filter(stored="")
+
+
+class UnfinishedUpload(models.Model):
+    """A file that comes in pieces, and for a while the memory of what it became."""
+
+    upload_id = CodePointField(max_length=32, unique=True, editable=False)
+    session_id = CodePointField(_("session key"), max_length=40, editable=False)
+    bundle = CodePointField(_("bundle"), max_length=256, editable=False)
+    filename = CodePointField(_("name"), max_length=255, editable=False)
+    size = models.PositiveBigIntegerField(_("size"), editable=False)
+    # Bytes that have come, and the number of pieces that they came in.
+    offset = models.PositiveBigIntegerField(_("received"), default=0, editable=False)
+    piece_count = models.PositiveIntegerField(default=0, editable=False)
+    # As the client wrote it, who gets it back.
+    metadata = models.TextField(editable=False)
+    touched = models.DateTimeField(
+        _("last byte"), default=timezone.now, db_index=True, editable=False
+    )
+    # The stored name of the attachment that it became. Not a foreign key: that would
+    # slow down every removal.
+    stored = models.CharField(max_length=1024, default="", editable=False)
+
+    objects = UnfinishedUploadQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("unfinished upload")
+        verbose_name_plural = _("unfinished uploads")
+        default_permissions = ("view",)
+        indexes = (
+            models.Index(fields=["session_id"], name="session_attachments_upload"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.filename)
+
+    @property
+    def expires(self) -> datetime:
+        """When it ends, if no more comes."""
+        return self.touched + LIFETIME
+
+    def attachments(self) -> AttachmentQuerySet:
+        """Return the attachment that it became, as long as that is there."""
+        rows: AttachmentQuerySet = Attachment.objects.using(self._state.db)
+        return rows.in_session(self.session_id).filter(
+            bundle=self.bundle, filename=self.filename, file=self.stored
+        )
+
+
+class Piece(models.Model):
+    """A part of an unfinished upload, in a stored file of its own."""
+
+    upload = models.ForeignKey(UnfinishedUpload, models.CASCADE, related_name="pieces")
+    offset = models.PositiveBigIntegerField()
+    size = models.PositiveBigIntegerField()
+    # Not a FileField, whose files others may care for, such as django-cleanup.
+    file = models.CharField(max_length=1024)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.file

@@ -1,4 +1,4 @@
-"""Old files without an attachment, which a kill or a failed deletion leaves."""
+"""Old files of no attachment or upload, which a kill or a failed deletion leaves."""
 
 import re
 from collections.abc import Callable, Container, Iterator
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 from .files import storage
-from .models import AttachmentQuerySet
+from .models import AttachmentQuerySet, Piece
 from .removal import BATCH
 
 # 0.2 stored under session_attachments/<digest>/<digest>/<name>.
@@ -41,14 +41,20 @@ class Orphans:
         """
         names = self._old_files(limit)
         while batch := list(islice(names, BATCH)):
-            referred = set(
-                self.rows.filter(file__in=batch).values_list("file", flat=True)
-            )
+            referred = self._referred(batch)
             orphans = [n for n in batch if n not in referred and n not in self.spared]
             yield from self._remove_batch(orphans, dry_run)
         if not dry_run:
             for folder in reversed(self.folders):
                 self._remove_empty(folder)
+
+    def _referred(self, names: list[str]) -> set[str]:
+        pieces = Piece.objects.using(self.rows.db)
+        return {
+            str(name)
+            for rows in (pieces, self.rows)
+            for name in rows.filter(file__in=names).values_list("file", flat=True)
+        }
 
     def _remove_batch(
         self, names: list[str], dry_run: bool

@@ -1,4 +1,4 @@
-"""Removing what is outdated: attachments, then old files without one."""
+"""Removing what is outdated: attachments, uploads, then old files without either."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,21 +7,32 @@ from datetime import UTC, datetime, timedelta
 from django.db import connections
 from django.db.models import ProtectedError, RestrictedError
 
-from .models import Attachment, AttachmentQuerySet, cutoff
+from .models import (
+    Attachment,
+    AttachmentQuerySet,
+    UnfinishedUpload,
+    UnfinishedUploadQuerySet,
+    cutoff,
+)
 from .orphans import Orphans
 from .removal import BATCH, Removal, foresee, remove
 from .transactions import in_transaction
+from .unfinished import Ending, end
 
 # An upload's file is there a moment before its row.
 SAFETY = timedelta(days=1)
 
+# Unfinished uploads of one statement: each may have thousands of pieces.
+UPLOADS = 10
+
 
 @dataclass(frozen=True)
 class Gone:
-    """What went, or would go: an attachment, or a stored file without one.
+    """What went, or would go: an attachment, an upload, or a stored file without one.
 
     ``name`` is the attachment's or, where there is none, that in the storage; ``size``
-    is in bytes. Only an attachment has ``bundle`` and ``created``.
+    is in bytes that have come. A file has no ``bundle``, and only an attachment has
+    ``created``.
     """
 
     name: str
@@ -42,10 +53,11 @@ class Outcome:
     """What was, or would be, removed.
 
     ``files`` counts the files to which no attachment referred, ``size`` are the bytes
-    of attachments and files together. ``failures`` are sentences.
+    of all together. ``failures`` are sentences.
     """
 
     attachments: int = 0
+    uploads: int = 0
     files: int = 0
     size: int = 0
     failures: list[str] = field(default_factory=list)
@@ -66,11 +78,12 @@ def remove_outdated(
 ) -> Outcome:
     """Remove attachments older than that, then old files to which none refers.
 
-    With ``dry_run`` nothing is removed, only counted. ``report`` is called with each
-    attachment, or stored file, that went or would go. What cannot be removed is in the
-    outcome's failures and does not stop the rest; with ``dry_run`` that is what the
-    project's models protect. Raises ValueError if ``older_than`` is negative or leaves
-    the calendar.
+    Uploads that were not continued for a day go, too, whatever ``older_than`` is. With
+    ``dry_run`` nothing is removed, only counted. ``report`` is called with each
+    attachment, upload or stored file that went or would go. What cannot be removed is
+    in the outcome's failures and does not stop the rest; with ``dry_run`` that is what
+    the project's models protect. Raises ValueError if ``older_than`` is negative or
+    leaves the calendar.
 
     May run at any time, also several times at once. Files without an attachment stay
     where the storage has no ``listdir()``, and inside a transaction of the project's,
@@ -78,9 +91,9 @@ def remove_outdated(
     """
     outcome = Outcome(report=report)
     rows: AttachmentQuerySet = Attachment.objects.for_write()
-    undeleted = _remove_attachments(
-        rows.filter(created__lt=cutoff(older_than)), outcome, dry_run
-    )
+    outdated = rows.filter(created__lt=cutoff(older_than))
+    undeleted = _remove_attachments(outdated, outcome, dry_run)
+    undeleted |= _remove_uploads(outcome, dry_run)
     if not connections[rows.db].in_atomic_block:
         orphans = Orphans(rows, undeleted, outcome.fail)
         limit = datetime.now(UTC) - max(older_than, SAFETY)
@@ -111,6 +124,42 @@ def _remove_attachments(
             outcome.size -= attachment.size
             undeleted.add(str(attachment.file))
     return undeleted
+
+
+def _remove_uploads(outcome: Outcome, dry_run: bool) -> set[str]:
+    """Remove expired uploads in batches; return the stored names of files that stay.
+
+    Of those that have become attachments nobody is told.
+    """
+    expired = UnfinishedUpload.objects.for_write().expired()
+    undeleted: set[str] = set()
+    last = 0
+    while batch := list(expired.filter(pk__gt=last).order_by("pk")[:UPLOADS]):
+        last = batch[-1].pk
+        endings = [Ending(batch)] if dry_run else _end(expired, batch, outcome)
+        for ending in endings:
+            for upload in ending.uploads:
+                if not upload.stored:
+                    outcome.uploads += 1
+                    outcome.add(Gone(upload.filename, upload.offset, upload.bundle))
+            for name, error in ending.failures.items():
+                outcome.fail(f"The file {name!r} could not be deleted: {error}")
+                outcome.size -= ending.sizes[name]
+                undeleted.add(name)
+    return undeleted
+
+
+def _end(
+    expired: UnfinishedUploadQuerySet, batch: list[UnfinishedUpload], outcome: Outcome
+) -> list[Ending]:
+    try:
+        keys = [upload.pk for upload in batch]
+        return [end(expired.filter(pk__in=keys), skip_locked=True)]
+    except Exception as error:
+        if len(batch) == 1:
+            outcome.fail(f"{batch[0].filename!r} could not be removed: {error}")
+            return []
+    return [ending for one in batch for ending in _end(expired, [one], outcome)]
 
 
 def _remove_batch(

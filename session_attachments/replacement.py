@@ -16,7 +16,7 @@ from .exceptions import Invalid
 from .files import content, storage
 from .limits import check_size, check_totals
 from .locks import Lock
-from .models import Attachment, AttachmentQuerySet
+from .models import Attachment, AttachmentQuerySet, UnfinishedUpload
 from .removal import remove_unprotected
 from .transactions import in_transaction
 
@@ -36,14 +36,14 @@ def store(
     files: Mapping[str, File[Any]],
     *,
     check: Callable[[Attachment], None] = lambda attachment: None,
-    first: Callable[[], object] = lambda: None,
+    first: Callable[[Attachments], object] = lambda attachments: None,
 ) -> Stored:
     """Store ``files``, by their names in one bundle, all or none.
 
     A file replaces the attachment of its name, whose file goes after the commit.
     ``check`` may raise an AttachmentError for what is not stored yet. ``first`` is done
-    first in the transaction, again at each try. Raises the AttachmentError that says
-    what is refused, and then nothing has changed.
+    first in the transaction, again at each try; it gets what is stored then. Raises
+    the AttachmentError that says what is refused, and then nothing has changed.
     """
     sizes = {name: _size(file) for name, file in files.items()}
     for name, size in sizes.items():
@@ -86,7 +86,9 @@ def _accepted_type(file: File[Any], name: str) -> str:
 
 
 def _replace(
-    attachments: Attachments, first: Callable[[], object], undo: ExitStack
+    attachments: Attachments,
+    first: Callable[[Attachments], object],
+    undo: ExitStack,
 ) -> Stored:
     """Do ``first`` and insert ``attachments`` for others, in one transaction.
 
@@ -97,7 +99,7 @@ def _replace(
 
     def swap() -> Stored:
         nonlocal makes_room
-        first()
+        first(attachments)
         replaced = _make_room(rows, attachments) if makes_room else set()
         makes_room = True
         return Stored(rows.store(attachments), replaced)
@@ -139,11 +141,23 @@ def _make_room(rows: AttachmentQuerySet, attachments: Attachments) -> set[str]:
     Lock.take(session_id, rows.db)
     removal = remove_unprotected(_replaced(rows, attachments), locked=True)
     if conf.has_quota:
-        totals = rows.in_session(session_id).totals(bundle)
-        added = sum(attachment.size for attachment in attachments)
-        check_totals(
-            totals["files"] + len(attachments),
-            totals["bundle_size"] + added,
-            totals["session_size"] + added,
-        )
+        sizes = [attachment.size for attachment in attachments]
+        check_quota(rows.in_session(session_id), session_id, bundle, sizes)
     return {removed.filename for removed in removal.attachments}
+
+
+def check_quota(
+    rows: AttachmentQuerySet, session_id: str, bundle: str, sizes: list[int]
+) -> None:
+    """Raise if files of these sizes exceed a quota, beside ``rows`` of the session.
+
+    What unfinished uploads will take counts, too.
+    """
+    uploads = UnfinishedUpload.objects.using(rows.db).in_session(session_id)
+    reserved = uploads.live().unfinished().totals(bundle)
+    totals = rows.totals(bundle)
+    check_totals(
+        totals["files"] + reserved["files"] + len(sizes),
+        totals["bundle_size"] + reserved["bundle_size"] + sum(sizes),
+        totals["session_size"] + reserved["session_size"] + sum(sizes),
+    )

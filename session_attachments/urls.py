@@ -25,6 +25,11 @@ urlpatterns = [
         views.delete_filename_attachment,
         name="delete-filename-attachment",
     ),
+    path(
+        "<str:bundle_id>/<str:upload_id>/resume/",
+        views.resume_attachment,
+        name="resume-attachment",
+    ),
     path("<str:bundle_id>/delete", views.delete_bundle_attachments),
     path("<str:bundle_id>/<str:file_name>", views.get_filename_attachment),
 ]

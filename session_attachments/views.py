@@ -5,15 +5,18 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from . import unfinished
 from .bundles import Bundle
-from .exceptions import AttachmentNotFound
-from .web import uploads
+from .exceptions import AttachmentNotFound, WrongOffset
+from .models import UnfinishedUpload
+from .web import tus, uploads
 from .web.decorators import allow, answer_errors, before_token
 from .web.downloads import attachment_response
 from .web.pieces import refuse_question
 from .web.responses import json_response, list_response
 
 
+@tus.spoken
 @answer_errors
 @before_token(uploads.limit)
 @allow("GET", "POST", "DELETE")
@@ -21,6 +24,8 @@ def bundle_attachments(request: HttpRequest, bundle_id: str) -> HttpResponse:
     """List the bundle, upload into it, or delete it."""
     bundle = Bundle(request.session, bundle_id)
     match request.method:
+        case "POST" if tus.is_spoken(request):
+            return begin_upload(request, bundle)
         case "POST":
             return list_response(bundle.add(*uploads.uploaded_files(request)))
         case "DELETE":
@@ -68,6 +73,48 @@ def delete_filename_attachment(
 ) -> HttpResponse:
     """Delete the attachment."""
     return delete(Bundle(request.session, bundle_id), file_name)
+
+
+@tus.spoken
+@answer_errors
+@before_token(uploads.skip_files)
+@allow("HEAD", "PATCH", "DELETE")
+def resume_attachment(
+    request: HttpRequest, bundle_id: str, upload_id: str
+) -> HttpResponse:
+    """Say how far an upload is, continue it, or end it."""
+    tus.check_version(request)
+    upload = Bundle(request.session, bundle_id).upload(upload_id)
+    match request.method:
+        case "PATCH":
+            return continue_upload(request, upload)
+        case "DELETE":
+            unfinished.cancel(upload)
+            return tus.empty()
+    return tus.state(upload)
+
+
+def begin_upload(request: HttpRequest, bundle: Bundle) -> HttpResponse:
+    """Begin an upload, with what has come of it."""
+    name, size, metadata = tus.creation(request)
+    with tus.first_piece(request, size, name) as file:
+        upload = bundle.begin_upload(name, size, metadata)
+        try:
+            unfinished.add(upload, file)
+        except BaseException:
+            # Nobody knows its URL.
+            unfinished.forget(upload)
+            raise
+    return tus.created(request, upload)
+
+
+def continue_upload(request: HttpRequest, upload: UnfinishedUpload) -> HttpResponse:
+    """Add what comes to the upload."""
+    if tus.offset(request) != upload.offset:
+        raise WrongOffset(offset=upload.offset)
+    with tus.piece(request, upload) as file:
+        unfinished.add(upload, file)
+    return tus.moved(upload)
 
 
 def list_attachments(request: HttpRequest, bundle: Bundle) -> HttpResponse:

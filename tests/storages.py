@@ -1,5 +1,6 @@
 """Below HTTP: attachments put there by hand, a storage that interferes, threads."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from session_attachments.files import storage
-from session_attachments.models import Attachment
+from session_attachments.models import Attachment, UnfinishedUpload
 
 DAY = timedelta(days=1)
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -42,6 +43,29 @@ def attach(filename="spam.txt", content=b"spam\n", *, age=timedelta(0), **fields
     else:
         values["file"] = storage.save(ContentFile(content))
     return Attachment.objects.create(**values)
+
+
+def unfinished(*pieces, size=100, age=timedelta(0), **fields):
+    """Begin an upload of which these ``pieces`` have come, the last one ``age`` ago."""
+    values = {
+        "upload_id": secrets.token_hex(16),
+        "session_id": "key",
+        "bundle": "foo",
+        "filename": "spam.txt",
+        "size": size,
+        "offset": sum(map(len, pieces)),
+        "piece_count": len(pieces),
+        "metadata": "",
+        "touched": timezone.now() - age,
+        **fields,
+    }
+    upload = UnfinishedUpload.objects.create(**values)
+    offset = 0
+    for piece in pieces:
+        file = storage.save(ContentFile(piece))
+        upload.pieces.create(offset=offset, size=len(piece), file=file)
+        offset += len(piece)
+    return upload
 
 
 def at_once(*works):

@@ -258,7 +258,8 @@ class TestInstallation:
 
         size = sum(row.get("size", 0) for row in ROWS.values()) - ROWS[MERGED]["size"]
         assert capsys.readouterr().out == (
-            "Removed 11 attachments and 1 file without an attachment, "
+            "Removed 11 attachments, 0 unfinished uploads and "
+            "1 file without an attachment, "
             f"{(size + len('orphan')) / 1024:.1f} KB.\n"
         )
         assert not Attachment.objects.exists()

@@ -79,13 +79,15 @@ class TestDayFolders:
         assert sorted(reported) == every
         assert stored() == [f"{OLD}/referred"]
 
-    def test_batches_have_one_query(self, put, monkeypatch, django_assert_num_queries):
+    def test_batches_have_two_queries(
+        self, put, monkeypatch, django_assert_num_queries
+    ):
         monkeypatch.setattr(orphans, "BATCH", 4)
         for number in range(12):
             put(f"{OLD}/{number}")
 
-        # One for the attachments.
-        with django_assert_num_queries(4):
+        # One for the attachments, one for uploads, and each batch twice, for pieces.
+        with django_assert_num_queries(2 + 3 * 2):
             assert remove_outdated(DAY).files == 12
 
     def test_empty_folders_go(self, media, folders, at):
@@ -277,7 +279,7 @@ class TestStorages:
         self, settings, put, stored, error, operation, verb
     ):
         bad, _ = put(f"{OLD}/bad"), put(f"{OLD}/good")
-        store_in(settings, failing(operation, error("read only"), "bad"))
+        store_in(settings, failing(operation, error("read only"), "/bad"))
 
         outcome = remove_outdated(DAY)
 
@@ -299,7 +301,7 @@ class TestStorages:
 
     def test_file_whose_age_cannot_be_read_is_reported(self, settings, put, stored):
         bad, _ = put(f"{DIGESTS}/bad"), put(f"{DIGESTS}/good")
-        store_in(settings, failing("get_modified_time", OSError("no clock"), "bad"))
+        store_in(settings, failing("get_modified_time", OSError("no clock"), "/bad"))
 
         outcome = remove_outdated(DAY)
 

@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 
 from session_attachments.models import Attachment
 from tests.project.models import Contract
-from tests.storages import attach, failing, store_in
+from tests.storages import attach, failing, store_in, unfinished
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +29,10 @@ IMPOSSIBLE = (
     "--older-than must be a number of days, 0 or more, that does not leave the "
     "calendar, not {}."
 )
-NOTHING = "Removed 0 attachments and 0 files without an attachment, 0 bytes.\n"
+NOTHING = (
+    "Removed 0 attachments, 0 unfinished uploads and "
+    "0 files without an attachment, 0 bytes.\n"
+)
 PROTECTED = (
     "could not be removed: Cannot delete some instances of model 'Attachment' because "
     "they are referenced through protected foreign keys: 'Contract.attachment'.\n"
@@ -150,7 +153,8 @@ class TestAge:
         attach("young", age=limit - timedelta(minutes=1))
 
         assert command(older_than=days) == (
-            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n",
             "",
             None,
         )
@@ -164,7 +168,9 @@ class TestAge:
 
         stdout, stderr, error = command(f"--older-than={days}")
 
-        assert stdout.startswith("Removed 1 attachment and 0 files")
+        assert stdout.startswith(
+            "Removed 1 attachment, 0 unfinished uploads and 0 files"
+        )
         assert (stderr, error) == ("", None)
         assert Attachment.objects.get().filename == "young"
 
@@ -241,17 +247,21 @@ class TestAge:
 @pytest.mark.database
 class TestOutput:
     @pytest.mark.parametrize(
-        ("attachments", "files", "line"),
+        ("attachments", "uploads", "files", "line"),
         [
-            (0, 0, "0 attachments and 0 files without an attachment, 0 bytes"),
-            (1, 0, "1 attachment and 0 files without an attachment, 1 byte"),
-            (0, 1, "0 attachments and 1 file without an attachment, 1 byte"),
-            (2, 3, "2 attachments and 3 files without an attachment, 5 bytes"),
+            (0, 0, 0, "0 attachments, 0 unfinished uploads and 0 files{}, 0 bytes"),
+            (1, 0, 0, "1 attachment, 0 unfinished uploads and 0 files{}, 1 byte"),
+            (0, 1, 0, "0 attachments, 1 unfinished upload and 0 files{}, 1 byte"),
+            (0, 0, 1, "0 attachments, 0 unfinished uploads and 1 file{}, 1 byte"),
+            (2, 3, 4, "2 attachments, 3 unfinished uploads and 4 files{}, 9 bytes"),
         ],
     )
-    def test_last_line_counts(self, command, media, attachments, files, line):
+    def test_last_line_counts(self, command, media, attachments, uploads, files, line):
+        line = line.format(" without an attachment")
         for number in range(attachments):
             attach(f"{number}", b"x", age=timedelta(days=1))
+        for _ in range(uploads):
+            unfinished(b"x", age=timedelta(days=2))
         for number in range(files):
             put(media, f"{OLD}/{number}", b"x")
 
@@ -285,7 +295,8 @@ class TestOutput:
         first, last = stdout.splitlines()
         assert first.startswith(f"delete spam.txt ({text}, uploaded ")
         assert last == (
-            f"Removed 1 attachment and 0 files without an attachment, {text}."
+            "Removed 1 attachment, 0 unfinished uploads and "
+            f"0 files without an attachment, {text}."
         )
 
     def test_verbose_tells_all_that_goes(self, command, media):
@@ -295,7 +306,8 @@ class TestOutput:
         assert command("--older-than=0", "--verbose") == (
             "delete Отчёт за год.pdf (5 bytes, uploaded 2020-11-20, bundle письмо 7)\n"
             f"delete {OLD}/token (5 bytes, a file without an attachment)\n"
-            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "1 file without an attachment, 10 bytes.\n",
             "",
             None,
         )
@@ -320,7 +332,8 @@ class TestOutput:
         nasty = "two\\nlines\\x1b[31m\\u202e.txt"
         assert stdout == (
             f"delete {nasty} (5 bytes, uploaded 2020-11-20, bundle b\\r{nasty})\n"
-            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n"
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n"
         )
 
     def test_dry_run_removes_nothing(self, command, media, stored):
@@ -331,7 +344,8 @@ class TestOutput:
         assert command(older_than=0, dry_run=True, verbose=True) == (
             "would delete spam.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
             f"would delete {OLD}/token (5 bytes, a file without an attachment)\n"
-            "Would remove 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            "Would remove 1 attachment, 0 unfinished uploads and "
+            "1 file without an attachment, 10 bytes.\n",
             "",
             None,
         )
@@ -345,7 +359,8 @@ class TestOutput:
 
         assert command("--older-than=0", "--dry-run", "--verbose") == (
             "would delete goes.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
-            "Would remove 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "Would remove 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n",
             f"'kept.txt' {PROTECTED}",
             ("Not removed: 1.", 1),
         )
@@ -355,10 +370,11 @@ class TestOutput:
         attach("gone.txt", age=timedelta(days=1))
         put(media, f"{OLD}/bad")
         put(media, f"{OLD}/good")
-        store_in(settings, failing("delete", PermissionError("read only"), "bad"))
+        store_in(settings, failing("delete", PermissionError("read only"), "/bad"))
 
         assert command("--older-than=0") == (
-            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "1 file without an attachment, 10 bytes.\n",
             f"'two\\nlines\\x1b[31m\\u202e.txt' {PROTECTED}"
             f"The file '{OLD}/bad' could not be deleted: read only\n",
             ("Not removed: 2.", 1),
@@ -366,7 +382,7 @@ class TestOutput:
 
     def test_failure_is_one_line(self, command, settings, media):
         put(media, f"{OLD}/bad")
-        store_in(settings, failing("delete", OSError("first\nsecond"), "bad"))
+        store_in(settings, failing("delete", OSError("first\nsecond"), "/bad"))
 
         _, stderr, _ = command("--older-than=0")
 
@@ -379,7 +395,8 @@ class TestOutput:
         attach(age=timedelta(days=1))
 
         assert command("--older-than=0") == (
-            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n",
             "",
             None,
         )
@@ -398,7 +415,8 @@ class TestProcess:
         assert done.stdout == (
             "delete old.txt (5 bytes, uploaded 2020-11-20, bundle foo)\n"
             f"delete {OLD}/token (5 bytes, a file without an attachment)\n"
-            "Removed 1 attachment and 1 file without an attachment, 10 bytes.\n"
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "1 file without an attachment, 10 bytes.\n"
         )
         assert stored() == [young.file.name]
 
@@ -420,7 +438,8 @@ class TestProcess:
 
         assert (done.returncode, done.stdout, done.stderr) == (
             1,
-            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n",
             f"'kept.txt' {PROTECTED}CommandError: Not removed: 1.\n",
         )
         assert stored() == [kept.file.name]
@@ -468,7 +487,8 @@ class TestProcess:
             1,
             "delete \\u041e\\u0442\\u0447\\u0451\\u0442\\n\\x1b[31m.pdf "
             "(5 bytes, uploaded 2020-11-20, bundle \\u0401)\n"
-            "Removed 1 attachment and 0 files without an attachment, 5 bytes.\n",
+            "Removed 1 attachment, 0 unfinished uploads and "
+            "0 files without an attachment, 5 bytes.\n",
             f"'\\u0421\\u0447\\u0451\\u0442' {PROTECTED}"
             "CommandError: Not removed: 1.\n",
         )
@@ -491,7 +511,7 @@ class TestProgress:
         done = process("--older-than=3", stderr=writer)
 
         assert done.returncode == 0
-        assert done.stdout.startswith("Removed 1 attachment ")
+        assert done.stdout.startswith("Removed 1 attachment, ")
         assert "0 files [00:00" in shown()
 
     def test_names_are_shown_instead_of_progress(self, process, terminal):

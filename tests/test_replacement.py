@@ -23,7 +23,7 @@ def shelf():
     return contents
 
 
-def note():
+def note(attachments):
     """Insert another attachment."""
     assert connection.in_atomic_block
     attach("note.txt", b"note")
@@ -51,8 +51,8 @@ def test_first_is_done_in_the_transaction():
 def test_first_is_done_again_at_each_try():
     tries = []
 
-    def first():
-        note()
+    def first(attachments):
+        note(attachments)
         tries.append(len(shelf()))
         if len(tries) < 3:
             raise OperationalError("lost") from Lost()
@@ -68,7 +68,7 @@ def test_first_is_undone_with_all_else(settings, stored):
     before = stored()
     settings.SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE = 16 / 1024 / 1024
 
-    def first():
+    def first(attachments):
         Attachment.objects.get(filename="spam.txt").delete()
 
     with pytest.raises(BundleTooLarge):
@@ -79,7 +79,7 @@ def test_first_is_undone_with_all_else(settings, stored):
 
 
 def test_first_may_refuse(stored):
-    def first():
+    def first(attachments):
         raise LookupError("another one was faster")
 
     with pytest.raises(LookupError):

@@ -13,6 +13,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SuspiciousOperation
 from django.core.files import File
+from django.core.files.storage import Storage
 from django.db.models.fields.files import FieldFile
 
 from ..transactions import release_connections
@@ -87,9 +88,9 @@ class NamedFile(File):  # type: ignore[type-arg]
     """A stored file, open to be read and sought in, called by its attachment's name."""
 
     def __init__(self, stored: OpenFile, name: str, mimetype: str) -> None:
-        file = stored.file
-        if s3.is_object(file) and not s3.is_compressed(file):
-            file = BufferedReader(s3.Reader(file, stored.storage), BLOCK)
+        file = seekable(stored.file, stored.storage)
+        if file is not stored.file:
+            file = BufferedReader(file, BLOCK)
         super().__init__(file, name)
         self.stored = stored
         self.size = stored.size
@@ -99,6 +100,13 @@ class NamedFile(File):  # type: ignore[type-arg]
         """Go back to the beginning; Django would open what lies at its name."""
         self.seek(0)
         return self
+
+
+def seekable(file: Any, storage: Storage) -> Any:
+    """Return an open stored file as one to seek in, without all of it in the memory."""
+    if s3.is_object(file) and not s3.is_compressed(file):
+        return s3.Reader(file, storage)
+    return file
 
 
 def _is_local(file: Any) -> bool:

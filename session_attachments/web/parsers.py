@@ -63,10 +63,15 @@ def check_form_name(name: str) -> str:
 
     Else a file would be found by another name than the one that it was sent by.
     """
-    parser: Any = None
-    if MultiPartParser.sanitize_file_name(parser, name) != name:
+    if form_name(name) != name:
         raise BadName(name=name[:MAX_NAME])
     return check_name(name)
+
+
+def form_name(name: str) -> str | None:
+    """Return what Django makes of a name in a form; None if nothing is left."""
+    parser: Any = None
+    return MultiPartParser.sanitize_file_name(parser, name)
 
 
 def _can_end(name: str) -> bool:

@@ -40,6 +40,9 @@ STATUSES = {
     exceptions.FormTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     exceptions.LengthRequired.code: HTTPStatus.LENGTH_REQUIRED,
     exceptions.UnsupportedMediaType.code: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    exceptions.BadHeader.code: HTTPStatus.BAD_REQUEST,
+    exceptions.WrongOffset.code: HTTPStatus.CONFLICT,
+    exceptions.UnsupportedVersion.code: HTTPStatus.PRECONDITION_FAILED,
     exceptions.AttachmentNotFound.code: HTTPStatus.NOT_FOUND,
     exceptions.AttachmentProtected.code: HTTPStatus.CONFLICT,
     exceptions.AttachmentsGone.code: HTTPStatus.CONFLICT,
@@ -96,11 +99,12 @@ def problem(error: AttachmentError) -> HttpResponse:
         "limit": error.limit,
     }
     data = {key: value for key, value in data.items() if value is not None}
-    return private(
-        HttpResponse(
-            _dump(data), status=status, content_type="application/problem+json"
-        )
+    response = HttpResponse(
+        _dump(data), status=status, content_type="application/problem+json"
     )
+    if isinstance(error, exceptions.WrongOffset):
+        response.headers["Upload-Offset"] = str(error.offset)
+    return private(response)
 
 
 def form_error(error: Exception) -> AttachmentError:

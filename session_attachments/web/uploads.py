@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 def receiving(
     request: HttpRequest, prepare: Callable[[HttpRequest], None]
 ) -> Iterator[None]:
-    """Read the body of ``request``, if it is a POST or PUT, inside this block.
+    """Read the body of ``request``, if it has one, inside this block.
 
     It may come slowly. So the session is loaded before, under whose key the files are
     filed whatever becomes of it meanwhile, and no database connection is held. What is
     not read inside is read at the end and thrown away. ``prepare`` is for forms.
     """
-    if request.method not in {"POST", "PUT"}:
+    if request.method not in {"POST", "PUT", "PATCH"}:
         yield
         return
     try:

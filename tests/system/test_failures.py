@@ -284,7 +284,7 @@ class TestDelete:
         with pytest.raises(CommandError, match=r"^Not removed: 1\.$"):
             remove_outdated()
         store_in(settings, Calls())
-        assert "0 attachments and 1 file without" in remove_outdated()
+        assert "0 unfinished uploads and 1 file without" in remove_outdated()
         assert stored() == []
 
 
@@ -567,7 +567,7 @@ class TestDatabase:
         assert "'spam.txt' could not be removed: " in capsys.readouterr().err
         assert shelf(visitor) == {"spam.txt": OLD["spam.txt"]}
         assert len(stored()) == 1
-        assert "Removed 1 attachment and" in remove_outdated()
+        assert "Removed 1 attachment, " in remove_outdated()
         assert stored() == []
 
     @each_change

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.sessions.backends import db
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils.http import http_date
 from hypothesis import example, given
@@ -21,14 +23,14 @@ from hypothesis import strategies as st
 
 from session_attachments import urls
 from session_attachments.exceptions import AttachmentsGone
-from session_attachments.models import Attachment
+from session_attachments.models import Attachment, UnfinishedUpload
 from session_attachments.web.responses import STATUSES
 from tests import servers
 from tests.clients import MULTIPART, NEEDS, form, part, send
 from tests.project.models import Contract
 from tests.servers import TOKEN, running
 from tests.settings import INSTALLED_APPS, LOOPS, MIDDLEWARE
-from tests.storages import attach
+from tests.storages import attach, failing, store_in, unfinished
 from tests.tries import tries
 
 FILE = Path(__file__).with_name("openapi.json")
@@ -40,6 +42,8 @@ OPERATIONS = {
     if method != "parameters"
 }
 POSTS = [label for label in OPERATIONS if label.startswith("POST ")]
+UPLOAD = "POST /attachments/{bundle_id}/"
+PATCHES = [label for label in OPERATIONS if label.startswith("PATCH ")]
 PUTS = [label for label in OPERATIONS if label.startswith("PUT ")]
 
 WITHOUT_CSRF = [path for path in MIDDLEWARE if "csrf" not in path]
@@ -111,7 +115,7 @@ class TestDescription:
         assert set(allowed) == {
             label.split()[0]
             for label in OPERATIONS
-            if label.endswith(f" {path}") and 200 in described(label)
+            if label.endswith(f" {path}") and {200, 204} & {*described(label)}
         }
 
 
@@ -125,6 +129,12 @@ needs_validator = pytest.mark.skipif(
 )
 
 KEY = "kept" * 8
+
+# Unfinished uploads of draft-7 and of the bundle in use, and a finished one of that.
+RESUMED, IN_VAIN, DONE = "a" * 32, "b" * 32, "c" * 32
+PIECE = "application/offset+octet-stream"
+TYPES_OF = {"PUT": "text/plain", "PATCH": PIECE}
+TUS = {"HTTP_TUS_RESUMABLE": "1.0.0", "HTTP_UPLOAD_OFFSET": "5"}
 
 
 @cache
@@ -162,18 +172,20 @@ def check(label, response):
         assert body == f"{json.dumps(json.loads(body))}\r\n".encode()
 
 
-def ask(label, bundle="draft-7", name="spam.txt", **options):
+def ask(label, bundle="draft-7", name="spam.txt", upload=RESUMED, **options):
     """Send a request; return its answer, which is as described."""
     method, path = label.split()
+    has_file = method in {"PUT", "PATCH"}
     options = {
-        "body": form(part()) if method == "POST" else b"spam\n" * (method == "PUT"),
-        "content_type": "text/plain" if method == "PUT" else MULTIPART,
+        "body": form(part()) if method == "POST" else b"spam\n" * has_file,
+        "content_type": TYPES_OF.get(method, MULTIPART),
         "HTTP_COOKIE": cookies(KEY),
         "HTTP_X_CSRFTOKEN": TOKEN,
+        **(TUS if "upload_id" in path else {}),
         **options,
     }
     client = Client(enforce_csrf_checks=True)
-    url = path.format(bundle_id=bundle, file_name=name)
+    url = path.format(bundle_id=bundle, file_name=name, upload_id=upload)
     response = send(client, url=url, method=method, **options)
     check(label, response)
     return response
@@ -205,6 +217,16 @@ def keep():
         attach(name, b"spam" * 50, session_id=KEY, bundle="draft-7")
         used = attach(name, b"spam" * 50, session_id=KEY, bundle="contract")
         Contract.objects.create(attachment=used)
+
+
+def keep_uploads():
+    """See to it that the session KEY has its uploads."""
+    UnfinishedUpload.objects.all().delete()
+    ours = {"session_id": KEY, "size": 10}
+    unfinished(b"spam\n", upload_id=RESUMED, bundle="draft-7", **ours)
+    unfinished(b"spam\n", upload_id=IN_VAIN, bundle="contract", **ours)
+    file = Attachment.objects.get(bundle="contract", filename="spam.txt").file
+    unfinished(upload_id=DONE, bundle="contract", offset=10, stored=str(file), **ours)
 
 
 URLENCODED = "application/x-www-form-urlencoded"
@@ -251,6 +273,34 @@ OF_PUT = {
     "session_too_large": {},
     "too_many_files": {},
 }
+BEGIN = {
+    "body": b"",
+    "content_type": "",
+    "HTTP_TUS_RESUMABLE": "1.0.0",
+    "HTTP_UPLOAD_LENGTH": "5",
+    "HTTP_UPLOAD_METADATA": "filename c3BhbS50eHQ=",
+}
+OF_UPLOAD = {
+    201: BEGIN,
+    "bad_header": {**BEGIN, "HTTP_UPLOAD_LENGTH": "five"},
+    "unsupported_media_type": {
+        **BEGIN,
+        "body": b"spam\n",
+        "content_type": "text/plain",
+    },
+    "unsupported_version": {**BEGIN, "HTTP_TUS_RESUMABLE": "0.2.2"},
+}
+OF_RESUMED = {
+    "bad_header": {"HTTP_UPLOAD_OFFSET": "five"},
+    "bundle_too_large": {},
+    "file_too_large": {"body": b"spam and more"},
+    "insufficient_storage": {},
+    "invalid": {},
+    "session_too_large": {},
+    "too_many_files": {},
+    "unsupported_version": {"HTTP_TUS_RESUMABLE": "0.2.2"},
+    "wrong_offset": {"HTTP_UPLOAD_OFFSET": "4"},
+}
 # A quota of nothing: one file exceeds it.
 QUOTAS = {
     "bundle_too_large": "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE",
@@ -273,14 +323,24 @@ QUOTAS = {
 )
 def test_described_answer_is_given(limits, label, answer):
     keep()
-    if answer == "insufficient_storage":
-        limits.SESSION_ENGINE = __name__
-
     requests = REQUESTS
+    if "upload_id" in label:
+        keep_uploads()
+        used = DONE if label.startswith("DELETE") else IN_VAIN
+        protected = {"bundle": "contract", "upload": used}
+        requests = {**REQUESTS, **OF_RESUMED, "protected": protected}
+    if label == UPLOAD:
+        requests = {**REQUESTS, **OF_UPLOAD}
     if label in PUTS:
         requests = {**REQUESTS, **OF_PUT}
-        if answer in QUOTAS:
-            setattr(limits, QUOTAS[answer], 0)
+    if label in PUTS + PATCHES and answer in QUOTAS:
+        setattr(limits, QUOTAS[answer], 0)
+    if label in PATCHES and answer == "insufficient_storage":
+        store_in(limits, failing("save", OSError(errno.ENOSPC, "no space here")))
+    elif answer == "insufficient_storage":
+        limits.SESSION_ENGINE = __name__
+    if label in PATCHES and answer == "invalid":
+        limits.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.nothing"]
 
     response = ask(label, **requests.get(answer, {}))
 
@@ -288,6 +348,11 @@ def test_described_answer_is_given(limits, label, answer):
     assert response.status_code == status
     if status != answer and not label.startswith("HEAD "):
         assert response.json()["code"] == answer
+
+
+def nothing(file):
+    """Validate as a project that takes no files."""
+    raise ValidationError(f"Not {file.name}.")
 
 
 def rarely(hostile, plain):
@@ -357,6 +422,26 @@ HEADERS = {
     "HTTP_COOKIE": rarely(TEXT, SESSIONS.map(cookies)),
     "HTTP_X_CSRFTOKEN": rarely(TEXT, st.just(TOKEN)),
 }
+NUMBERS = ["", "5", "10", "+5", "-5", "5.0", "1e1", "\xb2", "9" * 15, "9" * 16]
+METADATA = [
+    "",
+    "filename",
+    "name Zm9v,",
+    "filename Zm9v,filename Zm9v",
+    "filename Zg",
+    "\xe9",
+]
+TUS_HEADERS = {
+    "HTTP_TUS_RESUMABLE": rarely(TEXT, st.just("1.0.0")),
+    "HTTP_UPLOAD_LENGTH": rarely(TEXT, st.sampled_from(NUMBERS)),
+    "HTTP_UPLOAD_METADATA": TEXT
+    | st.sampled_from(METADATA)
+    | st.binary(max_size=9).map(lambda name: f"name {b64encode(name).decode()}"),
+    "HTTP_UPLOAD_OFFSET": rarely(TEXT, st.sampled_from(NUMBERS)),
+    "HTTP_UPLOAD_DEFER_LENGTH": st.just("1"),
+    "HTTP_UPLOAD_CONCAT": st.just("partial"),
+    "HTTP_X_HTTP_METHOD_OVERRIDE": st.sampled_from(["PATCH", "DELETE"]),
+}
 SEGMENTS = (
     (st.binary(min_size=1, max_size=9) | st.text(min_size=1).map(str.encode))
     .filter(lambda segment: b"/" not in segment and segment != b"delete")
@@ -425,6 +510,27 @@ class TestHostileRequest:
 
         ask(label, name=name, body=body, content_type=type_, **length)
 
+    @pytest.mark.parametrize("label", [UPLOAD, *PATCHES])
+    @tries(25)
+    @given(
+        headers=st.fixed_dictionaries({}, optional=TUS_HEADERS),
+        body=st.binary(max_size=9) | st.sampled_from([900, 1001]).map(bytes),
+        type_=rarely(st.sampled_from(TYPES), st.just(PIECE)),
+        length=rarely(st.sampled_from(LENGTHS), st.just({})),
+    )
+    @each(
+        {"headers": {}, "body": b"spam\n", "type_": PIECE, "length": {}},
+        type_=TYPES,
+        length=LENGTHS,
+        headers=[{"HTTP_UPLOAD_METADATA": metadata} for metadata in METADATA],
+    )
+    def test_tus_is_answered_as_described(self, label, headers, body, type_, length):
+        keep()
+        keep_uploads()
+
+        asked = {**BEGIN, **TUS, **headers, **length}
+        ask(label, **{**asked, "body": body, "content_type": type_})
+
     @pytest.mark.parametrize("label", OPERATIONS)
     @tries(25)
     @given(
@@ -438,8 +544,9 @@ class TestHostileRequest:
     )
     def test_url_is_answered_as_described(self, label, bundle, name, headers):
         keep()
+        keep_uploads()
 
-        ask(label, bundle, name, **headers)
+        ask(label, bundle, name, RESUMED if name == "spam.txt" else name, **headers)
 
 
 # What the checks of schemathesis that are left out want, and the contract does not:

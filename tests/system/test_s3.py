@@ -429,7 +429,10 @@ class TestBucket:
         assert len(bucket()) == 4
         assert not [asked for asked in s3.asked if "elete" in asked.lower()]
 
-        line = " 3 attachments and 0 files without an attachment, 15 bytes.\n"
+        line = (
+            " 3 attachments, 0 unfinished uploads and "
+            "0 files without an attachment, 15 bytes.\n"
+        )
         assert dry == (f"Would remove{line}", "", 0)
         s3.forget()
         assert command() == (f"Removed{line}", "", 0)
@@ -446,7 +449,10 @@ class TestBucket:
         s3.backdate(join(location, DIGESTS, "old ½.txt"), days=4)
         s3.forget()
 
-        printed = "Removed 0 attachments and 4 files without an attachment, 20 bytes.\n"
+        printed = (
+            "Removed 0 attachments, 0 unfinished uploads and "
+            "4 files without an attachment, 20 bytes.\n"
+        )
         assert command() == (printed, "", 0)
 
         # Names of 0.2 go one by one.
@@ -595,7 +601,8 @@ class TestDeletions:
         denied = "could not be deleted: AccessDenied: Access Denied\n"
         assert stderr == f"The file of 'a.txt' {denied}The file '{OLD}/c' {denied}"
         assert stdout.endswith(
-            "2 attachments and 1 file without an attachment, 10 bytes.\n"
+            "2 attachments, 0 unfinished uploads and "
+            "1 file without an attachment, 10 bytes.\n"
         )
         assert code == 1
         assert not Attachment.objects.exists()

@@ -96,7 +96,8 @@ def _details(gone: Gone) -> str:
     """Return what tells ``gone`` from another one of its name."""
     size = _size(gone.size)
     if (created := gone.created) is None:
-        return f"{size}, a file without an attachment"
+        kind = "an unfinished upload" if gone.bundle else "a file without an attachment"
+        return f"{size}, {kind}"
     if timezone.is_aware(created):
         created = timezone.localtime(created)
     return f"{size}, uploaded {created.date()}, bundle {gone.bundle}"
@@ -111,7 +112,8 @@ def _size(size: int) -> str:
 def _summary(outcome: Outcome, dry_run: bool) -> str:
     return (
         f"{'Would remove' if dry_run else 'Removed'} "
-        f"{_count(outcome.attachments, 'attachment')} and "
+        f"{_count(outcome.attachments, 'attachment')}, "
+        f"{_count(outcome.uploads, 'unfinished upload')} and "
         f"{_count(outcome.files, 'file')} without an attachment, "
         f"{_size(outcome.size)}."
     )
