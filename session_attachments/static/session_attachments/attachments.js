@@ -11,7 +11,7 @@ const TAG = "session-attachments";
 // Uploads at once in the whole page.
 const LANES = 3;
 // Bytes: a file of more is sent in pieces, of which a broken line takes one only.
-const LARGE = Infinity;
+const LARGE = 16 * 1024 ** 2;
 const PIECE = 8 * 1024 ** 2;
 // Milliseconds before what may pass by itself is tried again.
 const PAUSES = [1_000, 4_000, 10_000];
