@@ -66,10 +66,11 @@ def build(folder):
 
 
 def files_below(folder):
+    made = {"__pycache__", "node_modules"}
     return {
         path.relative_to(ROOT).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not made & {*path.parts}
     }
 
 
