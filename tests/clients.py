@@ -1,5 +1,6 @@
 """What the tests say to the app over HTTP, and what they read from its answers."""
 
+from base64 import b64encode
 from importlib.util import find_spec
 from io import BytesIO
 from urllib.parse import quote
@@ -22,6 +23,7 @@ needs_nginx = pytest.mark.skipif(not NGINX, reason="needs nginx")
 
 URL = "/attachments/foo/"
 MULTIPART = "multipart/form-data; boundary=limit"
+PIECE = "application/offset+octet-stream"
 
 
 def upload(client, files, url=URL, **extra):
@@ -88,6 +90,47 @@ def send(
 def put(client, body, url=f"{URL}spam.txt", *, content_type="text/plain", **extra):
     """PUT ``body``, which is a file."""
     return send(client, body, content_type, url=url, method="PUT", **extra)
+
+
+def begin(client, size, name="spam.txt", body=b"", url=URL, **extra):
+    """Begin an upload that resumes, and send ``body`` with that."""
+    headers = {
+        "HTTP_TUS_RESUMABLE": "1.0.0",
+        "HTTP_UPLOAD_LENGTH": str(size),
+        "HTTP_UPLOAD_METADATA": f"filename {b64encode(name.encode()).decode()}",
+        **extra,
+    }
+    return send(client, body, PIECE if body else "", url=url, **headers)
+
+
+def begun(client, size, *pieces, **options):
+    """Begin an upload that resumes, send ``pieces`` of it, and return its URL."""
+    url = begin(client, size, **options).headers["Location"]
+    offset = 0
+    for piece in pieces:
+        assert resume(client, url, offset, piece).status_code == 204
+        offset += len(piece)
+    return url
+
+
+def resume(client, url, offset=0, body=b"", method="PATCH", **extra):
+    """Continue an upload at ``offset``, or send another method to it."""
+    headers = {
+        "HTTP_TUS_RESUMABLE": "1.0.0",
+        "HTTP_UPLOAD_OFFSET": str(offset),
+        "content_type": PIECE,
+        **extra,
+    }
+    return send(client, body, url=url, method=method, **headers)
+
+
+def offset(client, url):
+    """Return how far an upload is; None if there is none."""
+    response = resume(client, url, method="HEAD")
+    if response.status_code == 404:
+        return None
+    assert response.status_code == 200
+    return int(response.headers["Upload-Offset"])
 
 
 def shelf(client, url=URL):

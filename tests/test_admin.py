@@ -21,11 +21,11 @@ from django.utils.html import escape
 from session_attachments import admin
 from session_attachments.admin import fingerprint
 from session_attachments.files import storage
-from session_attachments.models import Attachment
+from session_attachments.models import Attachment, UnfinishedUpload
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, content, names, upload
 from tests.project.models import Contract, Note, Scan
-from tests.storages import Lost
+from tests.storages import Lost, unfinished
 
 LIST = "/admin/session_attachments/attachment/"
 PERMISSIONS = ["add", "change", "delete", "view"]
@@ -79,6 +79,89 @@ def rows(db):
         ]
 
     return make
+
+
+UPLOADS = "/admin/session_attachments/unfinishedupload/"
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+class TestUploads:
+    def test_list_shows_those_that_may_go_on(self, admin_client):
+        unfinished(b"x" * 2048, size=5 * 1024, filename="spam.txt", bundle="mail")
+        unfinished(age=timedelta(hours=25), filename="expired.txt")
+        unfinished(offset=100, stored="x", filename="finished.txt")
+
+        response = admin_client.get(UPLOADS)
+
+        text = response.content.decode().replace("<wbr>", "")
+        assert listed(response) == ["spam.txt"]
+        for column in ("mail", "2.0\xa0KB", "5.0\xa0KB"):
+            assert f">{column}<" in text
+        for heading in ("Name", "Bundle", "Received", "Size", "Last byte"):
+            assert re.search(rf">\s*{heading}\s*<", text), heading
+
+    @pytest.mark.parametrize("column", [1, 2, 3, 4, 5, 6, -4, "x"])
+    def test_any_column_may_be_asked_to_sort(self, admin_client, column):
+        unfinished(b"xx", filename="a.txt", size=2)
+        unfinished(b"x", filename="b.txt", size=3)
+
+        assert len(listed(admin_client.get(UPLOADS, {"o": column}))) == 2
+
+    def test_last_one_comes_first(self, admin_client):
+        for hours in (3, 1, 2):
+            unfinished(age=timedelta(hours=hours), filename=f"{hours}")
+
+        assert listed(admin_client.get(UPLOADS)) == ["1", "2", "3"]
+
+    def test_page_of_one(self, admin_client):
+        upload = unfinished(b"x" * 2048, metadata="secret", session_id="k" * 32)
+
+        text = admin_client.get(f"{UPLOADS}{upload.pk}/change/").content.decode()
+
+        assert "2.0\xa0KB" in text
+        for secret in ("secret", "k" * 32, upload.upload_id):
+            assert secret not in text
+        assert '<input type="submit"' not in text
+
+    def test_no_key_is_found_out(self, admin_client):
+        upload = unfinished(session_id="k" * 32)
+
+        text = admin_client.get(UPLOADS).content.decode()
+        assert "k" * 32 not in text
+        assert upload.upload_id not in text
+        for field in ("session_id", "upload_id", "metadata", "stored", "bundle"):
+            response = admin_client.get(UPLOADS, {f"{field}__startswith": "k"})
+            assert response.status_code == 400
+        assert listed(admin_client.get(UPLOADS, {"q": "k"})) == ["spam.txt"]
+        response = admin_client.get(UPLOADS, {"_to_field": "upload_id"})
+        assert response.status_code == 400
+
+    @pytest.mark.parametrize("path", ["add/", "{}/change/", "{}/delete/", ""])
+    def test_nobody_changes_anything(self, admin_client, stored, path):
+        upload = unfinished(b"spam\n")
+        before = stored()
+
+        response = admin_client.post(
+            UPLOADS + path.format(upload.pk),
+            {"post": "yes", "action": "delete_selected", "_selected_action": upload.pk},
+        )
+
+        assert response.status_code == (403 if path else 200)
+        assert UnfinishedUpload.objects.get().offset == 5
+        assert stored() == before
+
+    def test_who_may_look(self):
+        client = staff("view")
+        assert client.get(UPLOADS).status_code == 403
+
+        permission = Permission.objects.get(codename="view_unfinishedupload")
+        User.objects.get().user_permissions.add(permission)
+
+        assert client.get(UPLOADS).status_code == 200
+        permissions = Permission.objects.filter(codename__contains="unfinished")
+        assert [p.codename for p in permissions] == ["view_unfinishedupload"]
+        assert not Permission.objects.filter(codename__contains="piece").exists()
 
 
 @pytest.mark.database

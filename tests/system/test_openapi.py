@@ -26,7 +26,7 @@ from session_attachments.exceptions import AttachmentsGone
 from session_attachments.models import Attachment, UnfinishedUpload
 from session_attachments.web.responses import STATUSES
 from tests import servers
-from tests.clients import MULTIPART, NEEDS, form, part, send
+from tests.clients import MULTIPART, NEEDS, PIECE, form, part, send
 from tests.project.models import Contract
 from tests.servers import TOKEN, running
 from tests.settings import INSTALLED_APPS, LOOPS, MIDDLEWARE
@@ -132,7 +132,6 @@ KEY = "kept" * 8
 
 # Unfinished uploads of draft-7 and of the bundle in use, and a finished one of that.
 RESUMED, IN_VAIN, DONE = "a" * 32, "b" * 32, "c" * 32
-PIECE = "application/offset+octet-stream"
 TYPES_OF = {"PUT": "text/plain", "PATCH": PIECE}
 TUS = {"HTTP_TUS_RESUMABLE": "1.0.0", "HTTP_UPLOAD_OFFSET": "5"}
 
