@@ -9,9 +9,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 
 from session_attachments.models import Attachment
+from session_attachments.web.bodies import receive
 from tests.clients import (
     MULTIPART,
     URL,
@@ -378,6 +379,17 @@ class Ended(Broken):
     """A server that ends its worker."""
 
     error = SystemExit()
+
+
+class TestReceiving:
+    @pytest.mark.parametrize("length", [64_000, 200_000], ids=["memory", "disk"])
+    def test_size_is_what_came_before_the_connection_broke(self, waiting, length):
+        wire = {"wsgi.input": Broken(bytes(range(250)) * 800)}
+        request = RequestFactory().generic("PUT", SPAM, CONTENT_LENGTH=length, **wire)
+
+        with receive(request, length) as file:
+            assert file.size == 60_000
+            assert file.read() == bytes(range(250)) * 240
 
 
 class TestFailure:
