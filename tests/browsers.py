@@ -155,12 +155,17 @@ class Tab:
 class PlaywrightTab(Tab):
     """A tab of Chromium or Firefox."""
 
-    def __init__(self, run, page):
+    def __init__(self, loop, page):
         from playwright.async_api import Error
 
         self.error = Error
-        self.run = run
+        self.loop = loop
+        self.run = loop.run
         self.page = page
+
+    def on(self, event, function):
+        """Call ``function`` for each of playwright's events of that name."""
+        self.loop.call(self.page.on, event, function)
 
     def goto(self, url):
         self.run(self.page.goto(url))
@@ -299,7 +304,7 @@ class Browsers:
             return WebKitTab(self._display)
         run, started = self._loop.run, getattr(self, f"_{engine.lower()}")
         context = run(started.new_context(**options))
-        return PlaywrightTab(run, run(context.new_page()))
+        return PlaywrightTab(self._loop, run(context.new_page()))
 
     def close(self):
         self._ends.close()

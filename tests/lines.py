@@ -23,8 +23,7 @@ class Line:
         self.port = port
         # How many bytes a second each connection lets through to the server.
         self.rate = None
-        # How many bytes still come through, to the server and back, before it breaks.
-        self.left = {"up": None, "down": None}
+        self.break_after()
         self._open = asyncio.Event()
         self.connections = set()
         # Refused for as long as nobody listens. Nobody else gets the port but who asks
@@ -59,9 +58,16 @@ class Line:
         """Break all connections; new ones are accepted."""
         self._loop.call(self._reset)
 
-    def break_after(self, up=None, down=None):
-        """Break all connections, once, when so many more bytes have come through."""
-        self.left = {"up": up, "down": down}
+    def break_after(self, up=None, down=None, times=1):
+        """Break all connections when so many more bytes have come through.
+
+        They are those on their way to the server, or those coming back. A browser that
+        had used the connection before does not tell of it, and sends again: that takes
+        two ``times``.
+        """
+        self._limits = {"up": up, "down": down}
+        self._left = dict(self._limits)
+        self._times = times
 
     def close(self):
         """Break all connections for good."""
@@ -105,13 +111,14 @@ class Line:
         writer.write_eof()
 
     def _breaks(self, way, size):
-        """Whether so many bytes more are too many; then it is whole again."""
-        if self.left[way] is None:
+        """Whether so many bytes more are too many; then it counts anew."""
+        if self._left[way] is None or not self._times:
             return False
-        self.left[way] -= size
-        if self.left[way] >= 0:
+        self._left[way] -= size
+        if self._left[way] >= 0:
             return False
-        self.break_after()
+        self._left = dict(self._limits)
+        self._times -= 1
         return True
 
     def _reset(self):

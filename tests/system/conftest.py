@@ -1,9 +1,12 @@
 """Fixtures for what a person does in a browser."""
 
+import os
+
 import pytest
 
 from tests import settings as tests_settings
 from tests.browsers import Browsers
+from tests.fields import Field
 from tests.lines import Line
 from tests.servers import running
 
@@ -69,3 +72,31 @@ def tab(request, open_tab):
     tab = open_tab(getattr(request, "param", "Chromium"))
     yield tab
     assert tab.js("sessionStorage.faults ?? ''") == ""
+
+
+@pytest.fixture
+def field(tab, line):
+    """Return the field of a new page, behind a line that may break."""
+    tab.goto(f"{line.url}/write/")
+    return Field(tab)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Return a function that writes a file and returns its path."""
+
+    def write(name, content=b"spam\n"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def large(tmp_path):
+    """Return the path of a file of 3 GB, which takes no room on the disk."""
+    path = tmp_path / "large.bin"
+    path.touch()
+    os.truncate(path, 3 * 1024**3)
+    return path
