@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ CONNECTIONS = {
 }
 KILOBYTE = 1024
 TOKEN = "a" * 32
+PIECE = {"Content_Type": "application/offset+octet-stream"}
 
 
 @dataclass
@@ -432,6 +434,44 @@ class Client:
         return self.request(
             "PUT", url, *body, Content_Type=type_, Content_Length=length, **options
         )
+
+    def begin(self, url, size, *body, name="spam.bin", length=None):
+        """Begin an upload that resumes, and send ``body`` with that."""
+        length = sum(map(len, body)) if length is None else length
+        return self.request(
+            "POST",
+            url,
+            *body,
+            Content_Length=length,
+            **(PIECE if body else {}),
+            Tus_Resumable="1.0.0",
+            Upload_Length=size,
+            Upload_Metadata=f"filename {b64encode(name.encode()).decode()}",
+        )
+
+    def begun(self, url, size, *body, **options):
+        """Begin an upload that resumes; return its URL."""
+        answer = self.begin(url, size, *body, **options)
+        assert answer.status == 201, answer
+        return answer.headers["Location"]
+
+    def patch(self, url, offset, *body, length=None, **options):
+        """Continue an upload at ``offset`` with a body of ``length`` bytes."""
+        length = sum(map(len, body)) if length is None else length
+        headers = {"Content_Length": length, "Upload_Offset": offset, **PIECE}
+        return self.resume(
+            options.pop("method", "PATCH"), url, *body, **headers, **options
+        )
+
+    def resume(self, method, url, *body, **options):
+        """Send a request to an upload."""
+        return self.request(method, url, *body, Tus_Resumable="1.0.0", **options)
+
+    def offset(self, url):
+        """Return how far an upload is; None if there is none."""
+        answer = self.resume("HEAD", url)
+        assert answer.status in {200, 404}, answer
+        return int(answer.headers["Upload-Offset"]) if answer.status == 200 else None
 
     def post_chunked(self, url, body, type_, method="POST"):
         """POST a body whose length is not announced."""

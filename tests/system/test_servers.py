@@ -7,6 +7,7 @@ import subprocess
 from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from socket import SHUT_WR
 from urllib.parse import quote
 
 import pytest
@@ -57,6 +58,8 @@ NOT_CHUNKED = {
     "granian wsgi",
     "gunicorn, nginx without buffering",
 }
+# What is read while it comes, and handed on by nobody in between.
+COUNTS = {"runserver", "gunicorn sync", "gunicorn"}
 LOCATION = """
     location / {{
         proxy_pass {url};
@@ -226,6 +229,87 @@ def test_file_of_unknown_length_is_put(client, name):
     else:
         assert stored_by(answer) == ["spam.txt"]
         assert client.get(f"{URL}spam.txt").content == bytes(size)
+
+
+def test_upload_resumes(client, name):
+    half = SIZE // 2
+    with nullcontext() if name in CLOSING else client.keep_alive():
+        options = client.request("OPTIONS", URL)
+        assert (options.status, options.content) == (204, b"")
+        assert options.headers["Tus-Max-Size"] == str(SIZE)
+
+        url = client.begun(URL, SIZE, LARGE[:half], name="large")
+        assert client.offset(url) == half
+        wrong = client.patch(url, half + 1, LARGE[half + 1 :])
+        assert wrong.problem == (409, "wrong_offset")
+        assert wrong.headers["Upload-Offset"] == str(half)
+        too_large = client.patch(url, half, LARGE)
+        assert too_large.problem == (413, "file_too_large")
+        moved = client.patch(url, half, LARGE[half:-3])
+        assert (moved.status, moved.content) == (204, b"")
+        override = {"method": "POST", "X_HTTP_Method_Override": "PATCH"}
+        last = client.patch(url, SIZE - 3, LARGE[-3:], **override)
+        assert last.headers["Upload-Offset"] == str(SIZE)
+        assert listed(client.get(URL)) == {"large": SIZE}
+        assert client.get(f"{URL}large/").content == LARGE
+        assert client.offset(url) == SIZE
+
+        assert client.offset(client.begun(URL, 0, name="empty")) == 0
+        small = client.begun(URL, 9)
+        assert client.patch(small, 0, b"spam\n").status == 204
+        assert client.resume("DELETE", small).status == 204
+        assert client.resume("DELETE", small).problem == (404, "not_found")
+        assert client.resume("DELETE", url).status == 204
+        assert listed(client.get(URL)) == {"empty": 0}
+
+
+def test_body_of_a_piece_is_cut(server, client, name):
+    url = client.begun(URL, SIZE, name="large")
+    came = SIZE // 2
+    headers = {
+        "Content_Length": SIZE,
+        "Content_Type": "application/offset+octet-stream",
+        "Tus_Resumable": "1.0.0",
+        "Upload_Offset": 0,
+    }
+
+    with client.connect() as connection:
+        client.send(connection, "PATCH", url, LARGE[:came], **headers)
+        eventually(lambda: "nginx with buff" in name or server.open_temporary())
+        if name in COUNTS:
+            connection.shutdown(SHUT_WR)
+            while connection.recv(KILOBYTE):
+                pass
+
+    eventually(lambda: server.open_temporary() == [])
+    if name in COUNTS:
+        assert client.offset(url) == came
+    offset = client.offset(url)
+    assert 0 <= offset <= came
+    assert client.patch(url, offset, LARGE[offset:]).status == 204
+    assert client.get(f"{URL}large/").content == LARGE
+    client.request("DELETE", URL)
+
+
+def test_piece_of_unknown_length(client, name):
+    # See above.
+    size = 200_000 if "nginx" in name else 5000
+    url = client.begun(URL, size)
+    blocks = [b"%x\r\n%s\r\n" % (len(block), block) for block in (bytes(size), b"")]
+    headers = {
+        "Content_Type": "application/offset+octet-stream",
+        "Transfer_Encoding": "chunked",
+        "Upload_Offset": 0,
+    }
+
+    answer = client.resume("PATCH", url, b"".join(blocks), **headers)
+
+    if name in NOT_CHUNKED:
+        assert answer.problem == (411, "length_required")
+        assert client.offset(url) == 0
+    else:
+        assert answer.status == 204
+        assert client.offset(url) == size
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
