@@ -1,0 +1,12 @@
+"""The pages of the uploaders, and what they talk to."""
+
+from django.urls import include, path
+
+from . import views
+
+UPLOADERS = ["jquery-form"]
+
+urlpatterns = [
+    path("attachments/", include("session_attachments.urls")),
+    *(path(f"{name}/", views.page, {"uploader": name}) for name in UPLOADERS),
+]
