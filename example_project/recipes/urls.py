@@ -4,9 +4,10 @@ from django.urls import include, path
 
 from . import views
 
-UPLOADERS = ["jquery-form"]
+UPLOADERS = ["jquery-form", "htmx"]
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),
+    path("htmx/files/", views.files, name="files"),
     *(path(f"{name}/", views.page, {"uploader": name}) for name in UPLOADERS),
 ]

@@ -21,3 +21,10 @@ def page(request, uploader):
     )
     response["Content-Security-Policy"] = POLICY
     return response
+
+
+@never_cache
+def files(request):
+    """Show what is in a bundle, for htmx to put into its page."""
+    attachments = Bundle(request.session, "htmx").list()
+    return render(request, "recipes/files.html", {"attachments": attachments})

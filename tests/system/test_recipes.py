@@ -72,6 +72,15 @@ UPLOADERS = [
         done="li",
         button="form button:not([type])",
     ),
+    Uploader(
+        "htmx",
+        row="li",
+        name="li span",
+        remove="button",
+        cancel="#cancel",
+        done="li",
+        button="form button:not([type])",
+    ),
 ]
 
 
