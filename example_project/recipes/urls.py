@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from . import views
 
-UPLOADERS = ["jquery-form", "htmx"]
+UPLOADERS = ["jquery-form", "htmx", "dropzone"]
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),

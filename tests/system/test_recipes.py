@@ -81,6 +81,15 @@ UPLOADERS = [
         done="li",
         button="form button:not([type])",
     ),
+    Uploader(
+        "dropzone",
+        input=".dz-hidden-input",
+        row=".dz-preview",
+        name="[data-dz-name]",
+        remove=".dz-remove",
+        cancel=".dz-remove",
+        done=".dz-success.dz-complete",
+    ),
 ]
 
 
