@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from . import views
 
-UPLOADERS = ["jquery-form", "htmx", "dropzone"]
+UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond"]
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),

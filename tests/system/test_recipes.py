@@ -90,6 +90,17 @@ UPLOADERS = [
         cancel=".dz-remove",
         done=".dz-success.dz-complete",
     ),
+    Uploader(
+        "filepond",
+        input=".filepond--browser",
+        row=".filepond--item",
+        name=".filepond--file-info-main",
+        remove=".filepond--action-revert-item-processing",
+        remove_restored=".filepond--action-remove-item",
+        cancel=".filepond--action-abort-item-processing",
+        done="[data-filepond-item-state=processing-complete]",
+        refusal=".filepond--file-status-main",
+    ),
 ]
 
 
