@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,17 @@ UPLOADERS = [
         done="[data-filepond-item-state=processing-complete]",
         refusal=".filepond--file-status-main",
     ),
+    Uploader(
+        "uppy",
+        input=".uppy-Dashboard-input:first-of-type",
+        more=".uppy-DashboardContent-addMore",
+        row=".uppy-Dashboard-Item",
+        name=".uppy-Dashboard-Item-name",
+        remove=".uppy-Dashboard-Item-action--remove",
+        cancel=".uppy-StatusBar-actionCircleBtn",
+        done=".uppy-Dashboard-Item.is-complete",
+        refusal=".uppy-Informer",
+    ),
 ]
 
 
@@ -108,6 +120,9 @@ UPLOADERS = [
 def line(tmp_path_factory):
     """Serve the recipes; return a line to them."""
     var = tmp_path_factory.mktemp("recipes")
+    env = os.environ | {"PATH": NPM_PATH, "EXAMPLE_VAR": str(var)}
+    command = [NPM, "--prefix", ROOT / "tests", "run", "bundle"]
+    subprocess.run(command, env=env, check=True)
     with serving_project(var, "recipes.settings") as port:
         line = Line(int(port))
         yield line
@@ -219,6 +234,18 @@ class TestUploaders:
         assert len(person.posts) == 2
         assert person.stored() == {"spam.txt": 5}
         assert "file_too_large" not in person.tab.text("main")
+
+    @pytest.mark.parametrize("person", UPLOADERS[-1:], indirect=True)
+    def test_cancel_keeps_what_is_uploaded(self, person):
+        person.upload(SPAM, TOO_LARGE)
+        person.sees(person.uploader.done, 1)
+        person.sees(f"{person.uploader.row}.is-error", 1)
+
+        person.tab.click(person.uploader.cancel)
+
+        person.sees(person.uploader.row, 1)
+        assert person.names() == ["spam.txt"]
+        assert person.stored() == {"spam.txt": 5}
 
     def test_upload_is_cancelled(self, person):
         person.line.hold()
