@@ -1,0 +1,1 @@
+"""Parts of a project that uses session_attachments, each to be copied by itself."""
