@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +10,11 @@ import pytest
 
 from tests.browsers import needs_chromium
 from tests.lines import Line
+from tests.npm import NPM, PATH, needs_npm
 from tests.servers import eventually
 from tests.system.test_example_project import serving_project
 
 ROOT = Path(__file__).parents[2]
-NPM_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-NPM = shutil.which("npm", path=NPM_PATH)
-INSTALLED = ROOT / "tests" / "node_modules" / "filepond"
-needs_npm = pytest.mark.skipif(
-    not (NPM and INSTALLED.exists()), reason="needs npm, and npm --prefix tests ci"
-)
 
 SPAM, REPORT = ("spam.txt", b"spam\n"), ('Отчёт "1".txt', "за май".encode())
 EMPTY, BIG = ("empty.txt", b""), ("big.bin", bytes(10 * 1024 * 1024))
@@ -120,7 +113,7 @@ UPLOADERS = [
 def line(tmp_path_factory):
     """Serve the recipes; return a line to them."""
     var = tmp_path_factory.mktemp("recipes")
-    env = os.environ | {"PATH": NPM_PATH, "EXAMPLE_VAR": str(var)}
+    env = os.environ | {"PATH": PATH, "EXAMPLE_VAR": str(var)}
     command = [NPM, "--prefix", ROOT / "tests", "run", "bundle"]
     subprocess.run(command, env=env, check=True)
     with serving_project(var, "recipes.settings") as port:

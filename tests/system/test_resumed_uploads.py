@@ -1,20 +1,24 @@
 """Uploads that resume: raced, killed, and through a line that breaks."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.client import HTTPException
 from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 from random import Random
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests.clients import MULTIPART, NEEDS, URL, form, part
+from tests.npm import NODE, needs_npm
 from tests.servers import TOKEN, Client, eventually, going_on, running
 from tests.settings import LOOPS
 from tests.storages import at_once
@@ -271,6 +275,12 @@ def broken_line(server, limit):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def headers_of(client):
+    """Return what another client sends of the same visitor."""
+    cookies = "; ".join(f"{name}={text}" for name, text in client.cookies.items())
+    return {"Cookie": cookies, "X-CSRFToken": TOKEN}
+
+
 @pytest.mark.skipif(not find_spec("tusclient"), reason="needs tuspy")
 class TestTuspy:
     @pytest.mark.parametrize("size", [0, 1, SIZE])
@@ -292,10 +302,8 @@ class TestTuspy:
         """Let tuspy send ``body`` in pieces of ``chunk`` bytes."""
         from tusclient.client import TusClient
 
-        cookies = "; ".join(f"{name}={text}" for name, text in client.cookies.items())
         url = f"http://127.0.0.1:{port}{URL}"
-        headers = {"Cookie": cookies, "X-CSRFToken": TOKEN}
-        TusClient(url, headers=headers).uploader(
+        TusClient(url, headers=headers_of(client)).uploader(
             file_stream=BytesIO(body),
             chunk_size=chunk,
             retries=50,
@@ -303,3 +311,32 @@ class TestTuspy:
             metadata={"filename": "Отчёт.bin"},
             metadata_encoding="utf-8",
         ).upload()
+
+
+@needs_npm
+class TestTusJsClient:
+    @pytest.mark.parametrize("chunk", [100_000, "Infinity"])
+    def test_unmodified_client_uploads(self, client, server, tmp_path, chunk):
+        url = self.upload(client, server.port, tmp_path, chunk)
+
+        assert content(client, "Отчёт.bin") == CONTENT
+        assert client.offset(url) == SIZE
+
+    @pytest.mark.parametrize("chunk", [100_000, "Infinity"])
+    def test_it_goes_on_after_the_line_broke(self, client, server, tmp_path, chunk):
+        with broken_line(server, 70_000) as (port, breaks):
+            self.upload(client, port, tmp_path, chunk)
+
+        assert len(breaks) >= 4
+        assert content(client, "Отчёт.bin") == CONTENT
+
+    def upload(self, client, port, folder, chunk):
+        """Let tus-js-client send the content; return the path of the upload."""
+        file = folder / "file"
+        file.write_bytes(CONTENT)
+        endpoint = f"http://127.0.0.1:{port}{URL}"
+        headers = json.dumps(headers_of(client))
+        script = Path(__file__).with_name("tus_client.js")
+        command = [NODE, script, endpoint, file, "Отчёт.bin", str(chunk), headers]
+        url = subprocess.check_output(command, text=True, timeout=60)
+        return urlsplit(url).path
