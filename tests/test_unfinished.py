@@ -35,8 +35,8 @@ from tests.clients import (
     names,
     offset,
     problem,
+    put,
     resume,
-    send,
     shelf,
     upload,
 )
@@ -60,7 +60,6 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 MIB = 1 / 1024 / 1024
 HOUR = timedelta(hours=1)
 ALMOST = LIFETIME - timedelta(minutes=1)
-put = partial(send, content_type="text/plain", url=f"{URL}spam.txt", method="PUT")
 
 
 def untouched(age):
@@ -280,6 +279,24 @@ def interrupted(client, url, at, body, event):
     """Send the last piece; ``event`` happens after it came. Return the answer."""
     body_ = {"wsgi.input": Meanwhile(body, event)}
     return resume(client, url, at, b"", length=len(body), **body_)
+
+
+class TestStorage:
+    def test_no_more_is_asked_than_every_storage_does(self, client, settings):
+        backend = "django.core.files.storage.InMemoryStorage"
+        settings.STORAGES = {
+            **settings.STORAGES,
+            "session_attachments": {"BACKEND": backend},
+        }
+        url = begun(client, 9, b"sp", b"am\n")
+
+        assert resume(client, url, 5, b"egg\n").status_code == 204
+
+        assert shelf(client) == {"spam.txt": b"spam\negg\n"}
+        folders, _ = storage.attachment_storage().listdir("session_attachments")
+        (folder,) = folders
+        _, files = storage.attachment_storage().listdir(f"session_attachments/{folder}")
+        assert len(files) == 1
 
 
 class TestFinishThatFails:

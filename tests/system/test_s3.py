@@ -34,12 +34,14 @@ from tests.clients import (
     MULTIPART,
     NEEDS,
     URL,
+    begun,
     content,
     form,
     names,
     part,
     problem,
     put,
+    resume,
     shelf,
     upload,
 )
@@ -389,6 +391,31 @@ class TestBucket:
         assert put(client, b"new").status_code == 200
         assert s3.asked == ["PUT", "DELETE"]
         assert bucket() == {keys(location)[0]: b"new"}
+
+    def test_pieces_are_objects_until_the_last_one_comes(
+        self, client, s3, bucket, location
+    ):
+        sent = os.urandom(7 * MEGABYTE)
+        pieces = [sent[: 3 * MEGABYTE], sent[3 * MEGABYTE : 6 * MEGABYTE]]
+        url = begun(client, len(sent), *pieces, name="spam.bin")
+        assert sorted(bucket().values()) == sorted(pieces)
+        s3.forget()
+
+        assert resume(client, url, 6 * MEGABYTE, sent[-MEGABYTE:]).status_code == 204
+
+        # For the type, for a checksum of boto3's, and to be sent; it is one object.
+        assert {*s3.asked[:-2]} == {"HEAD", "GET"}
+        assert s3.asked[-2:] == ["PUT", "POST delete"]
+        assert bucket() == {keys(location)[0]: sent}
+        assert content(client.get(f"{URL}spam.bin/")) == sent
+
+    def test_piece_that_is_gone_ends_the_upload(self, client, s3, bucket, location):
+        url = begun(client, 9, b"spam", b"egg")
+        (piece,) = [key for key, data in bucket().items() if data == b"egg"]
+        s3.client.delete_object(Bucket=BUCKET, Key=piece)
+
+        assert problem(resume(client, url, 7, b"!!")) == (404, "not_found")
+        assert bucket() == {}
 
     def test_replacement_is_another_object(self, client, s3, bucket, location):
         upload(client, {"spam.txt": b"old"})
