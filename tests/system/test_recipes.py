@@ -246,6 +246,7 @@ class TestUploaders:
             person.upload(BIG)
             eventually(lambda: person.posts)
             person.tab.click(person.uploader.cancel)
+            eventually(lambda: person.posts[0].failure)
         finally:
             person.line.go_on()
         person.upload(SPAM)
