@@ -639,7 +639,7 @@ class SessionAttachments extends HTMLElement {
         const { status, response } = xhr;
         const isAnswer = headers ? xhr.getResponseHeader("Tus-Resumable") : Array.isArray(response);
         if (status && status < 300 && isAnswer) resolve(xhr);
-        else reject(this.whyNot(xhr));
+        else reject(this.whyNot(xhr, Boolean(headers)));
       };
       xhr.send(body);
     });
@@ -648,14 +648,16 @@ class SessionAttachments extends HTMLElement {
   /**
    * Return why a request was not answered so.
    * @param {XMLHttpRequest} xhr
+   * @param {boolean} isTus
    */
-  whyNot(xhr) {
+  whyNot(xhr, isTus) {
     const { status, response } = xhr;
     if (!status) return new Failure(this.texts.unreachable, { isBroken: true });
     const code = response?.code;
     // Cut short, or an upload that has to be located again.
     const isJSON = /json/.test(xhr.getResponseHeader("Content-Type") ?? "");
-    const isLost = isJSON && (status < 300 || code === "wrong_offset" || code === "not_found");
+    const isMoved = isTus && status === 409 && code !== "protected";
+    const isLost = isMoved || (isJSON && (status < 300 || code === "not_found"));
     const passes = status >= 500 || PASSING.includes(status) || isLost;
     // Seconds or a date: RFC 9110, section 10.2.3.
     const after = xhr.getResponseHeader("Retry-After") ?? "";
