@@ -15,7 +15,7 @@ const LARGE = 16 * 1024 ** 2;
 const PIECE = 8 * 1024 ** 2;
 // Milliseconds before what may pass by itself is tried again.
 const PAUSES = [1_000, 4_000, 10_000];
-// A server that asks for a longer pause is left to the person.
+// A longer pause that a server asks for is left to the person.
 const LONGEST_PAUSE = 60_000;
 // Milliseconds without progress after which a line is called stalled.
 const STALLED = 10_000;
@@ -582,7 +582,7 @@ class SessionAttachments extends HTMLElement {
     if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
   }
 
-  /** Read the list once for the whole page, so that its uploads share a session. */
+  /** Read the list once a page, so that its uploads share a session. */
   startSession() {
     const reading = (session ??= this.refresh());
     reading.catch(() => {
@@ -654,7 +654,7 @@ class SessionAttachments extends HTMLElement {
     const { status, response } = xhr;
     if (!status) return new Failure(this.texts.unreachable, { isBroken: true });
     const code = response?.code;
-    // Cut short, or an upload that has to be located again.
+    // Cut short, or to be located again.
     const isJSON = /json/.test(xhr.getResponseHeader("Content-Type") ?? "");
     const isMoved = isTus && status === 409 && code !== "protected";
     const isLost = isMoved || (isJSON && (status < 300 || code === "not_found"));
