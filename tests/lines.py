@@ -104,22 +104,24 @@ class Line:
             await self._open.wait()
             if way == "up" and self.rate:
                 await asyncio.sleep(len(data) / self.rate)
-            if self._breaks(way, len(data)):
-                self._reset()
-            writer.write(data)
+            rest = self._rest(way, len(data))
+            writer.write(data[:rest])
             await writer.drain()
+            if rest is not None:
+                self._reset()
         writer.write_eof()
 
-    def _breaks(self, way, size):
-        """Whether so many bytes more are too many; then it counts anew."""
-        if self._left[way] is None or not self._times:
-            return False
-        self._left[way] -= size
-        if self._left[way] >= 0:
-            return False
+    def _rest(self, way, size):
+        """Return how many of ``size`` bytes come through yet, or None for all."""
+        left = self._left[way]
+        if left is None or not self._times:
+            return None
+        self._left[way] = left - size
+        if left >= size:
+            return None
         self._left = dict(self._limits)
         self._times -= 1
-        return True
+        return left
 
     def _reset(self):
         for writer in self.connections:

@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from . import views
 
-UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy", "uppy-tus"]
+UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy"]
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),

@@ -53,13 +53,23 @@ def test_all_comes_through(line):
     assert [send(line, size) for size in (1, BIG)] == [1, BIG]
 
 
-@pytest.mark.parametrize("after", [{"up": BIG // 2}, {"down": 1}])
+@pytest.mark.parametrize("after", [{"up": BIG // 2}, {"down": 0}])
 def test_breaks_once(line, after):
     line.break_after(**after)
 
     with pytest.raises(ConnectionResetError):
         send(line, BIG)
     assert send(line) == 10
+
+
+def test_answer_comes_in_part(line):
+    line.break_after(down=1)
+    with connect(line) as connection:
+        connection.sendall(b"x" * 9 + b"\n")
+
+        assert connection.recv(100) == b"1"
+        with pytest.raises(ConnectionResetError):
+            connection.recv(100)
 
 
 def test_whole_uploads_are_counted_down(line):

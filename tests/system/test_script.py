@@ -94,12 +94,12 @@ class TestErrors:
     def test_broken_line_is_tried_again(self, field, disk, line):
         field.choose(disk("spam.txt"))
         field.show("spam.txt 5 bytes Remove")
-        line.break_after(up=10_000_000, times=2)
-        field.choose(disk("large.bin", bytes(20_000_000)))
+        line.break_after(up=7_000_000, times=2)
+        field.choose(disk("large.bin", bytes(15_000_000)))
 
         field.tab.wait("document.body.innerText.includes('It is tried again soon.')")
-        field.show("large.bin 19.1 MB Remove", "spam.txt 5 bytes Remove")
-        assert field.stored()["large.bin"] == 20_000_000
+        field.show("large.bin 14.3 MB Remove", "spam.txt 5 bytes Remove")
+        assert field.stored()["large.bin"] == 15_000_000
 
 
 class TestKeyboard:
@@ -131,7 +131,7 @@ class TestKeyboard:
         field.show("spam.txt 5 bytes Remove")
         field.tab.click("[name=body]")
         line.hold()
-        field.choose(disk("large.bin", bytes(20_000_000)))
+        field.choose(disk("large.bin", bytes(15_000_000)))
         field.tab_to("Cancel large.bin")
         field.tab.press("Enter")
 

@@ -241,7 +241,7 @@ class TestVisitor:
         field.show(EGG)
         started = requests(field.tab, "POST")
         line.hold()
-        field.choose(disk("large.bin", bytes(20_000_000)))
+        field.choose(disk("large.bin", bytes(15_000_000)))
         eventually(lambda: started)
         asked = dialogs(field.tab)
         field.tab.js("document.querySelector('form').remove()")
