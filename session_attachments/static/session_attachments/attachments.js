@@ -10,14 +10,14 @@
 const TAG = "session-attachments";
 // Uploads at once in the whole page.
 const LANES = 3;
-// Bytes: a file of more is sent in pieces, of which a broken line takes one only.
+// Bytes: a larger file is sent in pieces, of which a broken line takes one.
 const LARGE = 16 * 1024 ** 2;
 const PIECE = 8 * 1024 ** 2;
-// Milliseconds before what may pass by itself is tried again.
+// Milliseconds before what may pass is tried again.
 const PAUSES = [1_000, 4_000, 10_000];
 // A longer pause that a server asks for is left to the person.
 const LONGEST_PAUSE = 60_000;
-// Milliseconds without progress after which a line is called stalled.
+// Milliseconds without progress in a stalled line.
 const STALLED = 10_000;
 // Besides 5xx: timeout, locked, too early, too many requests.
 const PASSING = [408, 423, 425, 429];
