@@ -1,11 +1,14 @@
 """A form with attachments, over HTTP: they survive what fails."""
 
 import errno
+import gzip
 import re
+from pathlib import Path
 
 import pytest
 from django import forms
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.staticfiles import finders
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -1022,3 +1025,17 @@ class TestQueries:
     ):
         with django_assert_num_queries(0):
             assert LetterForm({"body": "x"}, session=session).is_valid()
+
+
+class TestMedia:
+    def test_script_and_style_come_with_the_form(self, session):
+        page = str(LetterForm(session=session).media)
+
+        assert '<script src="/static/session_attachments/attachments.js" ' in page
+        assert 'type="module"></script>' in page
+        assert 'href="/static/session_attachments/attachments.css"' in page
+
+    def test_script_is_small(self):
+        script = Path(finders.find("session_attachments/attachments.js"))
+
+        assert len(gzip.compress(script.read_bytes())) < 10 * 1024

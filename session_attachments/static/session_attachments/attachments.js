@@ -23,11 +23,11 @@ const STALLED = 10_000;
 const PASSING = [408, 423, 425, 429];
 // Codes of the app's errors that no second try can mend.
 const FINAL = ["bad_bundle", "bad_name", "file_too_large", "invalid"];
-// So many names are said; of more, only their number.
+// Of more names the number is said.
 const NAMES = 3;
 const HISTORY = "sessionAttachments";
 
-/** Why something was not done, in a sentence for a person. */
+/** Why something was not done, for a person. */
 class Failure extends Error {
   /**
    * @param {string} sentence
@@ -109,7 +109,7 @@ function contentOf(data) {
   return { files, folders };
 }
 
-/** A line of the list: a stored attachment, or a file on its way to become one. */
+/** A line of the list: an attachment, or what becomes one. */
 class Row {
   static count = 0;
 
@@ -132,7 +132,6 @@ class Row {
     // Of a large file: where it is continued, and how much the server has.
     this.url = "";
     this.offset = 0;
-    // Nobody knows, if the answer got lost.
     this.isPerhapsStored = false;
     this.label = make("bdi", { textContent: name });
     this.link = make("a", { title: name }, this.label);
@@ -329,7 +328,6 @@ class Row {
 
   retry() {
     const { field } = this;
-    // Its button goes.
     if (this.again === document.activeElement) this.away.focus();
     this.failure = field.refusalOf(this);
     if (this.failure) this.fail(this.failure);
@@ -370,7 +368,7 @@ class Row {
     field.changed();
   }
 
-  /** Take the row out of the list; the next one gets the focus. */
+  /** The next row gets the focus. */
   drop() {
     const { field, li } = this;
     if (li.contains(document.activeElement)) {
@@ -666,7 +664,7 @@ class SessionAttachments extends HTMLElement {
     return new Failure(sentence, { passes, pause, helps: !FINAL.includes(code) });
   }
 
-  /** Tell the page, the form and the browser what is so now. */
+  /** Tell all what is so now. */
   changed() {
     const { isBusy, input, rows } = this;
     const names = rows.filter((row) => row.isStored).map((row) => row.name);
