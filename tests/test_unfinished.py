@@ -908,14 +908,23 @@ class TestStatements:
         url = begun(client, 9)
 
         counts = []
-        for at, piece in ((0, b"spam\n"), (5, b"egg\n")):
+        single = begun(client, 5, name="single")
+        for to, at, piece in (
+            (url, 0, b"spam\n"),
+            (url, 5, b"egg\n"),
+            (single, 0, b"spam\n"),
+        ):
             with CaptureQueriesContext(connection) as queries:
-                resume(client, url, at, piece)
+                resume(client, to, at, piece)
             counts.append(len(queries))
 
         # With BEGIN and COMMIT, and with two of the session engine. Only SQLite needs
         # none for the lock; MariaDB is told something when it is connected again.
-        expected = {"sqlite": [7, 12], "postgresql": [7, 13], "mysql": [8, 14]}
+        expected = {
+            "sqlite": [7, 12, 10],
+            "postgresql": [7, 13, 11],
+            "mysql": [8, 14, 12],
+        }
         assert counts == expected[connection.vendor]
 
 
