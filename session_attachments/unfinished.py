@@ -114,14 +114,15 @@ def _add_piece(upload: UnfinishedUpload, file: File[Any]) -> None:
 def _finish(upload: UnfinishedUpload, file: File[Any]) -> None:
     """Store all that came as an attachment."""
     pieces = Piece.objects.using(_rows().db).filter(upload=upload).order_by("offset")
-    sizes = dict(pieces.values_list("file", "size"))
+    sizes = dict(pieces.values_list("file", "size")) if upload.piece_count else {}
     whole = join(sizes, file) if sizes else file
     whole.name = upload.filename
 
     def first(attachments: Attachments) -> None:
         _move(upload, file.size, stored=str(attachments[0].file))
-        pieces.delete()
-        _delete_files(sizes, pieces.db)
+        if sizes:
+            pieces.delete()
+            _delete_files(sizes, pieces.db)
 
     try:
         with whole:

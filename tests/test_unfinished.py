@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from session_attachments import unfinished as module
 from session_attachments.bundles import Bundle
+from session_attachments.exceptions import BadName, FileTooLarge
 from session_attachments.files import storage
 from session_attachments.models import (
     LIFETIME,
@@ -632,9 +633,12 @@ class TestClear:
 
         assert offset(client, url) == 5
 
-    def test_nobody_without_a_session_ends_any(self, client):
+    def test_nobody_else_ends_any(self, client):
         url = begun(client, 9, b"spam\n")
+        other = Client()
+        upload(other, {"egg.txt": b"egg\n"})
 
+        assert other.delete(URL).content == b"[[true]]\r\n"
         assert Client().delete(URL).content == b"[]\r\n"
         assert client.delete("/attachments/f%0Ao/").content == b"[]\r\n"
         assert offset(client, url) == 5
@@ -908,15 +912,39 @@ class TestStatements:
         url = begun(client, 9)
 
         counts = []
-        for at, piece in ((0, b"spam\n"), (5, b"egg\n")):
+        single = begun(client, 5, name="single")
+        for to, at, piece in (
+            (url, 0, b"spam\n"),
+            (url, 5, b"egg\n"),
+            (single, 0, b"spam\n"),
+        ):
             with CaptureQueriesContext(connection) as queries:
-                resume(client, url, at, piece)
+                resume(client, to, at, piece)
             counts.append(len(queries))
 
         # With BEGIN and COMMIT, and with two of the session engine. Only SQLite needs
         # none for the lock; MariaDB is told something when it is connected again.
-        expected = {"sqlite": [7, 12], "postgresql": [7, 13], "mysql": [8, 14]}
+        expected = {
+            "sqlite": [7, 12, 10],
+            "postgresql": [7, 13, 11],
+            "mysql": [8, 14, 12],
+        }
         assert counts == expected[connection.vendor]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "error"),
+    [
+        ("a/b", 5, BadName),
+        ("n" * 256, 5, BadName),
+        ("spam.txt", 50 * 1024 * 1024 + 1, FileTooLarge),
+    ],
+)
+def test_project_is_refused_what_a_form_is(client, name, size, error):
+    with pytest.raises(error):
+        Bundle(client.session, "foo").begin_upload(name, size, "")
+
+    assert not UnfinishedUpload.objects.exists()
 
 
 def test_project_without_a_request(client, stored):

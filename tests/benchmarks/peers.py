@@ -6,6 +6,7 @@ from tests.benchmarks.client import part
 
 # What django-file-form's script sends at once.
 FILE_FORM_CHUNK = 5 * 512 * 1024
+PIECE = 8 * 1024 * 1024
 
 
 class Attachments:
@@ -20,6 +21,18 @@ class Attachments:
     def put(connection, name, *content, bundle="foo"):
         """Upload one new file without a form; the floor has no such URL."""
         connection.request("PUT", f"/attachments/{bundle}/{name}", *content, status=201)
+
+    @staticmethod
+    def whole(connection, name, *content, bundle="foo"):
+        """Upload one file by tus, announced and then sent at once."""
+        url, metadata = f"/attachments/{bundle}/", {"filename": name}
+        resume(connection, url, metadata, content, sum(map(len, content)))
+
+    @staticmethod
+    def pieces(connection, name, *content, bundle="foo"):
+        """Upload one file by tus, in pieces as the README advises."""
+        url, metadata = f"/attachments/{bundle}/", {"filename": name}
+        resume(connection, url, metadata, content, PIECE)
 
     @staticmethod
     def download(connection, name, bundle="foo"):
@@ -44,30 +57,8 @@ class FileForm:
     @staticmethod
     def upload(connection, name, *content, bundle=""):
         """Announce one file, then send it in chunks; there are no bundles."""
-        size = sum(map(len, content))
         metadata = {"filename": name, "fieldName": "file", "formId": "form"}
-        pairs = [f"{k} {b64encode(v.encode()).decode()}" for k, v in metadata.items()]
-        announced = connection.request(
-            "POST",
-            "/form/upload/",
-            b"",
-            status=201,
-            Tus_Resumable="1.0.0",
-            Upload_Length=size,
-            Upload_Metadata=",".join(pairs),
-        )
-        offset = 0
-        for chunk in chunks(content, FILE_FORM_CHUNK):
-            connection.request(
-                "PATCH",
-                announced.headers["location"],
-                *chunk,
-                status=204,
-                Tus_Resumable="1.0.0",
-                Upload_Offset=offset,
-                Content_Type="application/offset+octet-stream",
-            )
-            offset += sum(map(len, chunk))
+        resume(connection, "/form/upload/", metadata, content, FILE_FORM_CHUNK)
 
 
 class PrivateStorage:
@@ -77,6 +68,32 @@ class PrivateStorage:
     def download(connection, name, bundle=""):
         """Download one file; there are no bundles."""
         return connection.request("GET", f"/private/{name}")
+
+
+def resume(connection, url, metadata, content, size):
+    """Announce one file by tus, then send it in chunks of ``size`` bytes."""
+    pairs = [f"{k} {b64encode(v.encode()).decode()}" for k, v in metadata.items()]
+    announced = connection.request(
+        "POST",
+        url,
+        b"",
+        status=201,
+        Tus_Resumable="1.0.0",
+        Upload_Length=sum(map(len, content)),
+        Upload_Metadata=",".join(pairs),
+    )
+    offset = 0
+    for chunk in chunks(content, size):
+        connection.request(
+            "PATCH",
+            announced.headers["location"],
+            *chunk,
+            status=204,
+            Tus_Resumable="1.0.0",
+            Upload_Offset=offset,
+            Content_Type="application/offset+octet-stream",
+        )
+        offset += sum(map(len, chunk))
 
 
 def chunks(blocks, size):

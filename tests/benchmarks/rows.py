@@ -119,6 +119,16 @@ def put(project):
     return project.dialect.put if project.name == "app" else project.dialect.upload
 
 
+def whole(project):
+    """Return what uploads a file: to the app by tus, in one PATCH."""
+    return project.dialect.whole if project.name == "app" else project.dialect.upload
+
+
+def pieces(project):
+    """Return what uploads a file: to the app by tus, in pieces."""
+    return project.dialect.pieces if project.name == "app" else project.dialect.upload
+
+
 def _small_uploads(bench, suffix, content, names=UPLOADING, way=upload):
     def work(project):
         with project.connect() as connection:
@@ -227,6 +237,26 @@ def put_large(bench):
 def put_png(bench):
     race = _small_uploads(bench, "png", PNG, OURS, put)
     yield compared("PUT 1 KB PNG, beside a form", 1.05, race)
+
+
+@row
+def resume_large(bench):
+    megabytes = bench.megabytes
+    race, written, memory = _large_uploads(bench, OURS, whole)
+    yield compared(f"{megabytes} MB by tus in one piece, beside a form", 0.5, race)
+    yield _figure("... bytes written per byte", 1.0, written, "B")
+    yield _figure("... memory at its peak", 10.0, memory, "MB")
+    race, written, memory = _large_uploads(bench, OURS, pieces)
+    yield compared(f"{megabytes} MB by tus in pieces, beside a form", 1.0, race)
+    yield _figure("... bytes written per byte", 2.0, written, "B")
+    yield _figure("... memory at its peak", 10.0, memory, "MB")
+
+
+@row
+def resume_png(bench):
+    # Two requests and two commits: file-form needs as many.
+    race = _small_uploads(bench, "png", PNG, [*OURS, "file-form"], whole)
+    yield compared("1 KB PNG by tus (POST and PATCH), beside a form", None, race)
 
 
 def _upload_hundred(bench, connection, suffix, content, bundle):
