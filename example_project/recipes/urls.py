@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from . import views
 
-UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy"]
+UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy", "uppy-tus"]
 
 urlpatterns = [
     path("attachments/", include("session_attachments.urls")),

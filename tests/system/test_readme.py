@@ -227,6 +227,20 @@ class TestRecipes:
         assert [piece for piece in pieces if piece.strip() not in code] == []
         assert template.strip() in (example / "templates" / "write.html").read_text()
 
+    @pytest.mark.parametrize(
+        ("title", "language", "files"),
+        [
+            ("Scan for viruses", "python", ["clamav.py"]),
+            ("SESSION_ATTACHMENTS_ACCEL", "nginx", ["nginx.conf"]),
+            ("Once a day", "ini", ["attachments.timer", "attachments.service"]),
+        ],
+    )
+    def test_files_to_copy_are_those_of_the_recipes(self, title, language, files):
+        folder = ROOT / "example_project" / "recipes"
+
+        for file, block in zip(files, code_blocks(title, language), strict=False):
+            assert (folder / file).read_text().endswith(block.strip() + "\n")
+
     def test_tests_of_the_project(self, session, stored):
         (code,) = code_blocks("Testing your site")
         bundle = Bundle(session, "draft-7")

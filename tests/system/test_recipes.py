@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[2]
 
 SPAM, REPORT = ("spam.txt", b"spam\n"), ('Отчёт "1".txt', "за май".encode())
 EMPTY, BIG = ("empty.txt", b""), ("big.bin", bytes(10 * 1024 * 1024))
-# Each browser sends a quote like this.
-REPORT_STORED = "Отчёт %221%22.txt"
 TOO_LARGE = ("large.bin", bytes(10 * 1024 * 1024 + 1))
 SENTENCE = "The file “large.bin” is larger than 10.0\xa0MB."
 
@@ -52,6 +50,8 @@ class Uploader:
     input: str = "[type=file]"
     # What is pressed to choose more files.
     more: str = ""
+    # Each browser sends a quote like this in a form.
+    report: str = "Отчёт %221%22.txt"
     # All files go with one form, when this is pressed.
     button: str = ""
 
@@ -107,6 +107,8 @@ UPLOADERS = [
         refusal=".uppy-Informer",
     ),
 ]
+UPLOADERS.append(replace(UPLOADERS[-1], page="uppy-tus", report=REPORT[0]))
+UPPY = UPLOADERS[-2:]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ class Person:
         self.line = line
         self.uploader = uploader
         self.folder = folder
-        self.posts = []
+        self.posts, self.patches = [], []
         tab.run(self._watch(tab.page))
         tab.goto(f"{line.url}/{uploader.page}/")
         tab.wait(LISTED)
@@ -144,8 +146,8 @@ class Person:
         await page.add_init_script(path=path)
 
     def _notice(self, request):
-        if request.method == "POST":
-            self.posts.append(request)
+        requests = {"POST": self.posts, "PATCH": self.patches}
+        requests.get(request.method, []).append(request)
 
     async def _accept(self, dialog):
         await dialog.accept()
@@ -196,15 +198,15 @@ class TestUploaders:
         person.upload(*files)
         person.sees(uploader.done, 4)
         stored = {name: len(content) for name, content in files}
-        stored[REPORT_STORED] = stored.pop(REPORT[0])
+        stored[uploader.report] = stored.pop(REPORT[0])
         assert person.stored() == stored
         assert len(person.posts) == (1 if uploader.button else 4)
 
-        shown = REPORT_STORED if uploader.button else REPORT[0]
+        shown = uploader.report if uploader.button else REPORT[0]
         assert shown in person.names()
         person.remove(shown)
         person.sees(uploader.row, 3)
-        del stored[REPORT_STORED]
+        del stored[uploader.report]
         eventually(lambda: person.stored() == stored)
 
         person.tab.reload()
@@ -228,7 +230,7 @@ class TestUploaders:
         assert person.stored() == {"spam.txt": 5}
         assert "file_too_large" not in person.tab.text("main")
 
-    @pytest.mark.parametrize("person", UPLOADERS[-1:], indirect=True)
+    @pytest.mark.parametrize("person", UPPY, indirect=True)
     def test_cancel_keeps_what_is_uploaded(self, person):
         person.upload(SPAM, TOO_LARGE)
         person.sees(person.uploader.done, 1)
@@ -239,6 +241,18 @@ class TestUploaders:
         person.sees(person.uploader.row, 1)
         assert person.names() == ["spam.txt"]
         assert person.stored() == {"spam.txt": 5}
+
+    @pytest.mark.parametrize("person", UPPY[1:], indirect=True)
+    def test_tus_resumes_what_was_broken(self, person):
+        person.line.break_after(up=9 * 1024 * 1024)
+
+        person.upload(BIG)
+
+        person.sees(person.uploader.done, 1)
+        assert person.stored() == {"big.bin": len(BIG[1])}
+        assert len(person.posts) == 1
+        # The second piece, of 2 MB, was sent again, and not the first.
+        assert len(person.patches) == 3
 
     def test_upload_is_cancelled(self, person):
         person.line.hold()
