@@ -289,7 +289,7 @@ class Row {
       upload.onloadstart = upload.onprogress = ({ loaded }) => {
         clearTimeout(timer);
         note.textContent = "";
-        progress.value = (offset + loaded) / size;
+        progress.value = (offset + loaded) / (size || 1);
         timer = setTimeout(() => (note.textContent = field.texts.stalled), STALLED);
       };
       upload.onload = ({ loaded }) => {
@@ -361,6 +361,8 @@ class Row {
       await field.ask("DELETE", field.urlOf(name));
       this.drop();
       field.announce(field.say("removed", name));
+      // It may have been the new file of that name.
+      if (field.rows.some((row) => row.name === name)) await field.refresh();
     } catch (error) {
       this.become("stored", failureOf(error).message);
       field.announce(this.complaint);
@@ -831,12 +833,11 @@ function leadToFailure(form) {
   return failed !== undefined;
 }
 
-/** Send the forms whose uploads have ended, unless one failed. */
+/** Send the forms whose uploads have ended. */
 function release() {
   for (const [form, button] of waiting) {
     if (fieldsOf(form).some((field) => field.isBusy)) continue;
     waiting.delete(form);
-    if (leadToFailure(form)) continue;
     // It may be gone.
     form.requestSubmit(button?.form === form ? button : null);
   }
