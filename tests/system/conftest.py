@@ -4,32 +4,16 @@ import os
 
 import pytest
 
-from tests import settings as tests_settings
 from tests.browsers import Browsers
 from tests.fields import Field
 from tests.lines import Line
-from tests.servers import running
+from tests.project import served
 
 
 @pytest.fixture(scope="session")
 def letters(tmp_path_factory):
     """Run a server with the pages of the tests' project; return it."""
-    with running(
-        "gunicorn",
-        tmp_path_factory.mktemp("letters"),
-        INSTALLED_APPS=[
-            app
-            for app in tests_settings.INSTALLED_APPS
-            if app != "django.contrib.staticfiles"
-        ],
-        MIDDLEWARE=[
-            "tests.project.faults.Faults",
-            *tests_settings.MIDDLEWARE,
-            "django.middleware.locale.LocaleMiddleware",
-        ],
-        ROOT_URLCONF="tests.project.letters",
-        STATIC_URL="/static/",
-    ) as server:
+    with served.letters(tmp_path_factory.mktemp("letters")) as server:
         yield server
 
 

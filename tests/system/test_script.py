@@ -41,6 +41,7 @@ class TestSending:
     def test_files_are_sent_once(self, field, disk):
         field.choose(disk("spam.txt"), disk("egg.txt"))
         field.show("egg.txt 5 bytes Remove", "spam.txt 5 bytes Remove")
+        assert field.tab.js("document.querySelector('[type=file]').files.length") == 0
         field.tab.click("[name=body]")
         field.tab.type("Hi")
         field.tab.press("Enter")

@@ -152,6 +152,19 @@ class TestRefused:
         field.tab.wait("document.querySelectorAll('.stored').length == 3")
         assert list(field.stored()) == ["c.txt", "d.txt", "e.txt"]
 
+    def test_file_that_replaces_another_is_not_one_more(self, field, disk, letters):
+        field.tab.goto(f"{letters.url}/write/narrow/")
+        field.choose(disk("a.txt"), disk("b.txt"), disk("\u00e9.txt"))
+        field.tab.wait("document.querySelectorAll('.stored').length == 3")
+        # The server takes it for the same name: Unicode's form NFC.
+        field.choose(disk("e\u0301.txt", b"more"))
+
+        field.show(
+            "a.txt 5 bytes Remove",
+            "b.txt 5 bytes Remove",
+            "\u00e9.txt 4 bytes Remove Replaces the file that had this name.",
+        )
+
     def test_large_file_is_not_even_read(self, field, large):
         urls = uploads(field)
         field.choose(large)

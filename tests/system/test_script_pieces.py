@@ -98,6 +98,14 @@ class TestPieces:
         field.show(STORED)
         assert offsets(asked) == [0, 0, 8, 16]
 
+    def test_one_that_came_before_is_gone_past(self, field, asked, large):
+        # Its answer was late, as behind a proxy that keeps bodies back.
+        field.tab.js("document.cookie = 'faults-PATCH=409; path=/'")
+        field.choose(large)
+
+        field.show(STORED)
+        assert is_whole(field)
+
     def test_upload_that_is_gone_begins_anew(self, field, asked, large, line):
         line.rate = 4 * MEGABYTES
         field.choose(large)
