@@ -568,6 +568,8 @@ CHECKS = [
 # Where there is something, and what makes a difference, beside what is made up. The
 # file called "delete" is in no list, or it would be tried in the URLs of others.
 CONFIGURATION = """
+hooks = "hooks.py"
+
 [dictionaries]
 bundles.values = ["draft-7", "other"]
 unlisted.values = ["unlisted"]
@@ -589,10 +591,17 @@ tokens.values = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
 
 [[operations]]
 include-path = "/attachments/{bundle_id}/delete/"
-parameters = { "path.bundle_id" = { dictionary = "unlisted", probability = 0.7 } }
+parameters = { "path.bundle_id" = { dictionary = "unlisted", probability = 1.0 } }
 
 [phases.stateful.generation]
 mode = "positive"
+"""
+HOOKS = """
+import schemathesis
+
+schemathesis.serializer.alias(
+    "application/offset+octet-stream", "application/octet-stream"
+)
 """
 
 
@@ -618,6 +627,7 @@ def stocked(folder, **settings):
 def fuzz(server, session, *options):
     """Let schemathesis make up requests; return the statuses of their answers."""
     (server.folder / "schemathesis.toml").write_text(CONFIGURATION)
+    (server.folder / "hooks.py").write_text(HOOKS)
     process = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", FILE),
