@@ -100,6 +100,14 @@ def test_file_that_is_lost_is_not_found(media, sizes, caplog, at, lost):
     assert [*sizes][at] in caplog.text
 
 
+def test_what_a_file_is_longer_now_is_left_out(media, sizes):
+    with (media / next(iter(sizes))).open("ab") as file:
+        file.write(b"more")
+
+    with join(sizes, ContentFile(CONTENTS[-1])) as file:
+        assert file.read() == WHOLE
+
+
 def test_what_else_the_storage_raises_is_passed_on(settings, sizes):
     store_in(settings, failing("open", PermissionError("not for you")))
 
