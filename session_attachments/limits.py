@@ -44,6 +44,12 @@ def check_size(size: int, name: str) -> None:
         raise FileTooLarge(name=name, limit=limit)
 
 
+def check_alone(size: int, name: str) -> None:
+    """Raise if a file of ``size`` bytes is refused, whatever else there is."""
+    check_size(size, name)
+    check_totals(1, size, size)
+
+
 def check_totals(files: int, bundle_size: int, session_size: int) -> None:
     """Raise if a bundle or a session of these sizes, in bytes, exceeds its quota."""
     if (limit := conf.max_bundle_files) is not None and files > limit:

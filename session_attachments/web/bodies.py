@@ -84,6 +84,14 @@ def announced_length(request: HttpRequest) -> int | None:
     return int(length) if NUMBER.fullmatch(length) else None
 
 
+def required_length(request: HttpRequest) -> int:
+    """Return how many bytes the body has; raises LengthRequired if nobody knows."""
+    length = announced_length(request)
+    if length is None:
+        raise LengthRequired
+    return length
+
+
 def receive(request: HttpRequest, length: int) -> UploadedFile[bytes]:
     """Return the body, announced as ``length`` bytes long, as a file without a type.
 
@@ -106,6 +114,15 @@ def receive(request: HttpRequest, length: int) -> UploadedFile[bytes]:
     except BaseException:
         discard(file)
         raise
+    return file
+
+
+def receive_whole(request: HttpRequest, length: int) -> UploadedFile[bytes]:
+    """Return the body as receive() does; raises IncompleteUpload if it is cut short."""
+    file = receive(request, length)
+    if file.size != length:
+        discard(file)
+        raise IncompleteUpload
     return file
 
 

@@ -25,14 +25,12 @@ from ..exceptions import (
     BadName,
     ChunkedUpload,
     FileTooLarge,
-    IncompleteUpload,
-    LengthRequired,
     UnsupportedMediaType,
     UnsupportedVersion,
 )
-from ..limits import MAX_NAME, check_name, check_size, check_totals
+from ..limits import MAX_NAME, check_alone, check_name
 from ..models import UnfinishedUpload
-from .bodies import announced_length, discard, receive
+from .bodies import announced_length, receive, receive_whole, required_length
 from .parsers import form_name
 from .pieces import NUMBER
 from .responses import private
@@ -93,8 +91,7 @@ def creation(request: HttpRequest) -> tuple[str, int, str]:
     size = _number(request, "Upload-Length")
     metadata = request.headers.get("Upload-Metadata", "")
     name = _name(metadata)
-    check_size(size, name)
-    check_totals(1, size, size)
+    check_alone(size, name)
     return name, size, metadata
 
 
@@ -108,20 +105,14 @@ def first_piece(request: HttpRequest, size: int, name: str) -> UploadedFile[byte
         raise UnsupportedMediaType
     if length > size:
         raise FileTooLarge(name=name, limit=size)
-    file = receive(request, length)
-    if file.size != length:
-        discard(file)
-        raise IncompleteUpload
-    return file
+    return receive_whole(request, length)
 
 
 def piece(request: HttpRequest, upload: UnfinishedUpload) -> UploadedFile[bytes]:
     """Return what comes of ``upload``: all that was announced, or what came of it."""
     if request.content_type != CONTENT_TYPE:
         raise UnsupportedMediaType
-    length = announced_length(request)
-    if length is None:
-        raise LengthRequired
+    length = required_length(request)
     if length > upload.size - upload.offset:
         raise FileTooLarge(name=upload.filename, limit=upload.size)
     return receive(request, length)

@@ -10,11 +10,11 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 
-from ..exceptions import IncompleteUpload, LengthRequired, UnsupportedMediaType
-from ..limits import check_size, check_totals
+from ..exceptions import UnsupportedMediaType
+from ..limits import check_alone
 from ..sessions import filing_key
 from ..transactions import release_connections
-from .bodies import announced_length, discard, drain, receive
+from .bodies import announced_length, drain, receive_whole, required_length
 from .parsers import check_form_name
 from .pieces import refuse_partial, refuse_piece
 from .uploadhandlers import FieldReader, Files, UploadReader
@@ -120,14 +120,8 @@ def uploaded_body(request: HttpRequest, file_name: str) -> UploadedFile[bytes]:
         # Its boundaries would be stored as a part of the file.
         raise UnsupportedMediaType
     name = check_form_name(file_name)
-    length = announced_length(request)
-    if length is None:
-        raise LengthRequired
-    check_size(length, name)
-    check_totals(1, length, length)
-    file = receive(request, length)
+    length = required_length(request)
+    check_alone(length, name)
+    file = receive_whole(request, length)
     file.name = name
-    if file.size != length:
-        discard(file)
-        raise IncompleteUpload
     return file
