@@ -22,10 +22,9 @@ from .models import Attachment, UnfinishedUpload
 from .web.downloads import attachment_response
 
 if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Attachment]
-    UploadModelAdmin = admin.ModelAdmin[UnfinishedUpload]
+    ModelAdmin = admin.ModelAdmin[Any]
 else:
-    ModelAdmin = UploadModelAdmin = admin.ModelAdmin
+    ModelAdmin = admin.ModelAdmin
 
 # How many can be deleted at once: Django looks at, and logs, each one, which takes some
 # seconds. Several times as many would outlast a server's timeout.
@@ -102,8 +101,28 @@ class SessionFilter(admin.SimpleListFilter):
         return queryset.filter(session_id__in=keys)
 
 
+class UnchangeableAdmin(ModelAdmin):
+    """What is the same for all that visitors upload."""
+
+    # An attachment's own URL is for the session that it belongs to.
+    view_on_site = False
+
+    @admin.display(description=_("size"), ordering="size")
+    def human_size(self, row: Attachment | UnfinishedUpload) -> str:
+        """Return the size, of an upload the announced one, in a readable unit."""
+        return filesizeformat(row.size)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes."""
+        return False
+
+
 @admin.register(Attachment)
-class AttachmentAdmin(ModelAdmin):
+class AttachmentAdmin(UnchangeableAdmin):
     """Attachments, without the session keys: who reads one can take over a session."""
 
     list_display = ("name", "bundle", "short_type", "human_size", "created", "session")
@@ -114,8 +133,6 @@ class AttachmentAdmin(ModelAdmin):
     search_help_text = _("Part of a name or a bundle, or a session as it is listed.")
     fields = ("name", "bundle", "mimetype", "human_size", "created", "session")
     ordering = ("-created", "-pk")
-    # An attachment's own URL is for the session that it belongs to.
-    view_on_site = False
 
     class Media:
         css = {"all": ("session_attachments/admin.css",)}
@@ -140,11 +157,6 @@ class AttachmentAdmin(ModelAdmin):
         text = format_html_join("", "{}<wbr>", pieces)
         return format_html('<span title="{}">{}</span>', mimetype, text)
 
-    @admin.display(description=_("size"), ordering="size")
-    def human_size(self, attachment: Attachment) -> str:
-        """Return the size in a readable unit."""
-        return filesizeformat(attachment.size)
-
     @admin.display(description=_("session"))
     def session(self, attachment: Attachment) -> str:
         """Return the session's fingerprint, which links to its attachments."""
@@ -154,14 +166,6 @@ class AttachmentAdmin(ModelAdmin):
         digits = fingerprint(attachment.session_id)
         query = urlencode({SessionFilter.parameter_name: digits})
         return format_html('<a href="{}?{}">{}</a>', url, query, digits[:SHOWN])
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes."""
-        return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Refuse what would find out a session key, or a file, letter by letter."""
@@ -241,36 +245,22 @@ class AttachmentAdmin(ModelAdmin):
 
 
 @admin.register(UnfinishedUpload)
-class UnfinishedUploadAdmin(UploadModelAdmin):
+class UnfinishedUploadAdmin(UnchangeableAdmin):
     """Unfinished uploads, without what would continue them: only to be looked at."""
 
     list_display = ("filename", "bundle", "received", "human_size", "touched")
     fields = list_display
     ordering = ("-touched", "-pk")
-    view_on_site = False
 
     @admin.display(description=_("received"), ordering="offset")
     def received(self, upload: UnfinishedUpload) -> str:
         """Return how much has come, in a readable unit."""
         return filesizeformat(upload.offset)
 
-    @admin.display(description=_("size"), ordering="size")
-    def human_size(self, upload: UnfinishedUpload) -> str:
-        """Return the size that was announced, in a readable unit."""
-        return filesizeformat(upload.size)
-
     def get_queryset(self, request: HttpRequest) -> Any:
         """Leave out what has become an attachment, or has expired."""
         rows: Any = super().get_queryset(request)
         return rows.live().unfinished()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes."""
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes: the command does, when they have expired."""
