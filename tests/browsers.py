@@ -167,6 +167,17 @@ class PlaywrightTab(Tab):
         """Call ``function`` for each of playwright's events of that name."""
         self.loop.call(self.page.on, event, function)
 
+    def asked(self, method, path=""):
+        """Return a list that will have the URLs, with ``path`` in them, so asked."""
+        urls = []
+
+        def note(request):
+            if request.method == method and path in request.url:
+                urls.append(request.url)
+
+        self.on("request", note)
+        return urls
+
     def goto(self, url):
         self.run(self.page.goto(url))
 

@@ -32,18 +32,6 @@ POSITIONS = """[...document.querySelectorAll('progress')]
     .filter(progress => progress.checkVisibility()).map(({position}) => position)"""
 
 
-def uploads(field):
-    """Return a list that will have the URLs to which the page uploads."""
-    urls = []
-
-    def note(request):
-        if request.method == "POST":
-            urls.append(request.url)
-
-    field.tab.on("request", note)
-    return urls
-
-
 class TestOrder:
     def test_three_are_sent_at_once_in_the_order_chosen(self, field, disk, line):
         field.choose(disk("spam.txt"))
@@ -128,7 +116,7 @@ class TestNames:
 class TestRefused:
     def test_what_the_field_does_not_take_is_not_sent(self, field, disk, letters):
         field.tab.goto(f"{letters.url}/write/narrow/")
-        urls = uploads(field)
+        urls = field.tab.asked("POST")
         field.choose(
             disk("a.exe"), disk("a.txt", bytes(1024 * 1024 + 1)), disk("b.txt")
         )
@@ -166,7 +154,7 @@ class TestRefused:
         )
 
     def test_large_file_is_not_even_read(self, field, large):
-        urls = uploads(field)
+        urls = field.tab.asked("POST")
         field.choose(large)
 
         field.show(

@@ -61,17 +61,6 @@ def fault(field, fault, method="POST"):
     field.tab.js(f"document.cookie = 'faults-{method}={fault}; path=/'")
 
 
-def posts(field):
-    """Return a list that will have an entry for each upload that starts."""
-    urls = []
-
-    def note(request):
-        urls.extend([request.url] * (request.method == "POST"))
-
-    field.tab.on("request", note)
-    return urls
-
-
 class TestSlow:
     def test_progress_is_shown(self, visitor, disk, line):
         line.hold()
@@ -133,7 +122,7 @@ class TestBroken:
         assert visitor.stored() == {"large.bin": len(LARGE)}
 
     def test_lines_that_break_for_ever_leave_a_button(self, visitor, disk, line):
-        started = posts(visitor)
+        started = visitor.tab.asked("POST")
         line.refuse()
         visitor.choose(disk("spam.txt"))
         for number, pause in enumerate(PAUSES, 1):
@@ -220,7 +209,7 @@ class TestAnswers:
 
     def test_server_says_how_long_to_wait(self, visitor, disk):
         fault(visitor, "503-30")
-        started = posts(visitor)
+        started = visitor.tab.asked("POST")
         visitor.choose(disk("spam.txt"))
         shows(visitor, AGAIN)
         move(visitor, 29.9)
@@ -231,7 +220,7 @@ class TestAnswers:
 
     def test_what_never_works_leaves_a_button(self, visitor, disk):
         fault(visitor, "500.ever")
-        started = posts(visitor)
+        started = visitor.tab.asked("POST")
         visitor.choose(disk("spam.txt"))
         for pause in PAUSES:
             shows(visitor, AGAIN)

@@ -12,18 +12,6 @@ SPAM = "spam.txt 5 bytes Remove"
 EGG = "egg.txt 5 bytes Remove"
 
 
-def requests(tab, method):
-    """Return a list that will have the URLs of the app that are asked by ``method``."""
-    urls = []
-
-    def note(request):
-        if request.method == method and "/attachments/" in request.url:
-            urls.append(request.url)
-
-    tab.on("request", note)
-    return urls
-
-
 def dialogs(tab):
     """Return a list that will have the kinds of dialogs, all of which are declined."""
     kinds = []
@@ -169,7 +157,10 @@ class TestComingBack:
 class TestVisitor:
     def test_list_is_read_once_before_the_first_uploads(self, field, disk, line):
         field.tab.goto(f"{line.url}/write/many/")
-        lists, uploads = requests(field.tab, "GET"), requests(field.tab, "POST")
+        lists, uploads = (
+            field.tab.asked("GET", "/attachments/"),
+            field.tab.asked("POST", "/attachments/"),
+        )
         rows = [
             Field(field.tab, f"section:nth-of-type({number}) session-attachments")
             for number in (1, 2)
@@ -239,7 +230,7 @@ class TestVisitor:
     def test_element_that_is_taken_away_stops(self, field, disk, line, letters):
         field.choose(disk("egg.txt"))
         field.show(EGG)
-        started = requests(field.tab, "POST")
+        started = field.tab.asked("POST", "/attachments/")
         line.hold()
         field.choose(disk("large.bin", bytes(15_000_000)))
         eventually(lambda: started)
