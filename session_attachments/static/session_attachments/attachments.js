@@ -362,7 +362,7 @@ class Row {
       this.drop();
       field.announce(field.say("removed", name));
       // It may have been the new file of that name.
-      if (field.rows.some((row) => row.name === name)) await field.refresh();
+      if (field.rows.some((row) => row.name === name)) field.refresh().catch(failureOf);
     } catch (error) {
       this.become("stored", failureOf(error).message);
       field.announce(this.complaint);
