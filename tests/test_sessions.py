@@ -306,6 +306,29 @@ def put_while(client, event, **extra):
     return put(client, b"spam\n", f"{URL}two.txt", **wire, **extra)
 
 
+def counts_answers(get_response):
+    """Let the session count the answers, after the view."""
+
+    def middleware(request):
+        response = get_response(request)
+        request.session["answers"] = request.session.get("answers", 0) + 1
+        return response
+
+    return middleware
+
+
+@each(STORED)
+def test_middleware_of_the_project_writes_over_nothing(engine, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.counts_answers"]
+    client = Client()
+    upload(client, {"one.txt": b"spam\n"})
+
+    upload_while(client, lambda: client.post("/visit/"))
+
+    assert client.session["visited"] is True
+    assert client.session["answers"] == 3
+
+
 VALIDATION = {}
 
 
@@ -481,14 +504,16 @@ class TestSessionThatVanishes:
         assert names(client.get(URL)) == ["spam.txt"]
         assert SESSION_KEY not in client.session
 
-    def test_upload_is_answered_though_nobody_can_look_for_it(self, client, caplog):
+    def test_upload_is_answered_though_nobody_can_look_for_it(
+        self, client, caplog, settings
+    ):
         client.get(URL)
+        settings.SESSION_SAVE_EVERY_REQUEST = True
 
         with self.before("SELECT %s", fail):
             response = upload(client, {"spam.txt": b"spam\n"})
 
         assert names(response) == names(client.get(URL)) == ["spam.txt"]
-        assert not response.cookies
         assert SESSION_KEY in client.session
         assert "The session could not be looked for." in caplog.text
 

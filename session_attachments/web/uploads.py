@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 
@@ -56,18 +57,29 @@ def renew_session(request: HttpRequest) -> None:
     session = request.session
     if session.modified:
         return
-    key = session.session_key
     try:
-        exists = key is not None and session.exists(key)
+        is_gone = _is_gone(session)
     except Exception:
         # What was done is done, and is answered.
         logger.exception("The session could not be looked for.")
         return
-    if exists:
-        request.session = type(session)(key)
-    elif settings.SESSION_SAVE_EVERY_REQUEST or session.is_empty():
+    if is_gone:
         request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
         request.session = type(session)()
+    else:
+        request.session = type(session)(session.session_key)
+
+
+def _is_gone(session: SessionBase) -> bool:
+    """Whether ``session`` is gone, or was never there.
+
+    Looked for only if Django is going to save it: else it is loaded again by whoever
+    asks it for something.
+    """
+    key = session.session_key
+    return key is None or (
+        settings.SESSION_SAVE_EVERY_REQUEST and not session.exists(key)
+    )
 
 
 def limit(request: HttpRequest) -> None:
