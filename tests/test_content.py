@@ -212,6 +212,11 @@ class TestPlainText:
             ("\ufeffСлова".encode("utf-16-be"), "a.csv", "text/csv"),
             # Its last character goes on behind the head.
             (b"x" + "я".encode() * HEAD, "a.txt", "text/plain"),
+            # Prose, under whatever name; a table for libmagic, because of its commas.
+            (CONTENTS["prose"], "a.bin", "text/plain"),
+            (CONTENTS["prose"], "a.pdf", "text/plain"),
+            ("Это — слова, и больше ничего.".encode(), "README", "text/plain"),
+            ("Это просто слова и всё.".encode("cp1251"), "README", "text/plain"),
         ],
     )
     def test_libmagic_is_not_asked(self, asked, content, name, expected):
@@ -227,6 +232,12 @@ class TestPlainText:
             (b"%FDF-1.2\n%\xe2\xe3\xcf\xd3\n", "a.txt", "application/vnd.fdf"),
             (b"{\\rtf1 words}", "a.txt", "text/plain"),
             (b"Words.", "a.bin", "text/plain"),
+            (b"From joe Fri Nov 13 2026\n", "a.bin", "text/plain"),
+            (b"begin 644 a.txt\n", "a.bin", "text/plain"),
+            (b"Let there be <html><body>light.", "a.bin", "text/html"),
+            (b"import os as it\n\nx = [1]\n", "a.bin", "text/plain"),
+            (b"class A extends B {\n", "a.bin", "text/plain"),
+            (b"Dear old friend of \\LaTeX\n", "a.bin", "text/plain"),
             (b"a\0b", "a.txt", "text/plain"),
             (b"\xff\xfea\0\0\0", "a.txt", "text/plain"),
         ],
