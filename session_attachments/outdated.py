@@ -15,12 +15,15 @@ from .models import (
     cutoff,
 )
 from .orphans import Orphans
-from .removal import BATCH, Removal, foresee, remove
+from .removal import BATCH, KNOWN, Removal, foresee, remove
 from .transactions import in_transaction
 from .unfinished import Ending, end
 
 # An upload's file is there a moment before its row.
 SAFETY = timedelta(days=1)
+
+# What is told of an attachment.
+REPORTED = (*KNOWN, "bundle", "size", "created")
 
 # Unfinished uploads of one statement: each may have thousands of pieces.
 UPLOADS = 10
@@ -168,7 +171,9 @@ def _remove_batch(
     try:
         if dry_run:
             return foresee(batch)
-        return in_transaction(batch.db, lambda: remove(batch, skip_locked=True))
+        return in_transaction(
+            batch.db, lambda: remove(batch, known=REPORTED, skip_locked=True)
+        )
     except Exception as error:
         # A foreign key protects one, say. The others go one by one.
         keys = list(batch.values_list("pk", "filename"))

@@ -1,19 +1,20 @@
 """The floor: views in plain Django that do the unavoidable, and nothing else.
 
 They answer the same as the app's, at the same URLs, but check nothing: no limits, no
-rules for names, no types from the content, no care for what fails half-way. As a
-program this is the bare loop that removes what is outdated:
+rules for names, no types from the content, no care for what fails half-way. (What
+belongs together is one transaction, and files go by the storage, after the commit: no
+view could do less and keep its files.) As a program this is the bare loop that removes
+what is outdated:
 
     python -m tests.benchmarks.floor
 """
 
-import os
 import secrets
 from datetime import timedelta
 
 import django
-from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.http import FileResponse, JsonResponse
 from django.urls import path
 from django.utils import timezone
@@ -77,26 +78,27 @@ def bundle(request, bundle_id):
 
 
 def replaced_bundle(request):
-    """POST: one select, the form, one save, one update, one unlink."""
+    """POST: the form, one save; a select and an update together; one deletion."""
     rows = _rows(request, "replaced")
     (new,) = _new_rows(request, rows, "replaced")
-    old = rows.filter(filename=new.filename).first()
-    if old is None:
-        new.save(force_insert=True)
-    else:
-        new.pk = old.pk
-        new.save(force_update=True)
-        os.unlink(default_storage.path(old.file))
+    with transaction.atomic():
+        old = rows.select_for_update().filter(filename=new.filename).first()
+        if old:
+            new.pk = old.pk
+        new.save(force_insert=not old, force_update=bool(old))
+    if old:
+        default_storage.delete(old.file)
     return _listing([new])
 
 
 def delete_bundle(request, bundle_id):
-    """POST: one select, an unlink for each file, one DELETE."""
+    """POST: a select and a DELETE together, one deletion for each file."""
     rows = _rows(request, bundle_id)
-    names = list(rows.values_list("file", flat=True))
+    with transaction.atomic():
+        names = list(rows.select_for_update().values_list("file", flat=True))
+        rows.delete()
     for name in names:
-        os.unlink(default_storage.path(name))
-    rows.delete()
+        default_storage.delete(name)
     return JsonResponse([[True]] * len(names), safe=False)
 
 
@@ -120,14 +122,14 @@ urlpatterns = [
 
 
 def remove_outdated():
-    """Select what is older than a day, unlink, one DELETE for each batch."""
+    """Select what is older than a day, one DELETE for each batch, its files."""
     from tests.benchmarks.models import Attachment
 
     outdated = Attachment.objects.filter(created__lt=timezone.now() - timedelta(days=1))
     while batch := list(outdated.values_list("pk", "file")[:BATCH]):
-        for _, name in batch:
-            os.unlink(os.path.join(settings.MEDIA_ROOT, name))
         outdated.filter(pk__in=[pk for pk, _ in batch]).delete()
+        for _, name in batch:
+            default_storage.delete(name)
 
 
 if __name__ == "__main__":
