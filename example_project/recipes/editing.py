@@ -2,6 +2,8 @@
 
 Both happen when the form is saved, or neither. The template is
 templates/recipes/editing.html, the page /letters/1/edit/ after a letter was sent.
+``Letter`` and ``Enclosure`` stand for models of yours, ``letters()`` for your way to
+know whose letter it is.
 """
 
 from functools import partial

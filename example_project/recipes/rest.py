@@ -6,7 +6,8 @@ with the bundle's id, and how many files it has shown. In your settings::
     REST_FRAMEWORK = {"EXCEPTION_HANDLER": "yoursite.rest.answer_errors"}
 
 It is for browsers, whose session the attachments belong to: a client that comes with a
-token of its own, and without the session's cookie, has no attachments.
+token of its own, and without the session's cookie, has no attachments. ``Letter`` and
+``Enclosure`` stand for models of yours.
 """
 
 from django.utils.decorators import method_decorator
