@@ -1,4 +1,24 @@
-"""A validator that asks the virus scanner ClamAV."""
+"""A validator that asks the daemon of the virus scanner ClamAV, through a socket.
+
+It needs ``apt-get install clamav-daemon``. In your settings, as the last validator,
+because the visitor waits for the scan::
+
+    SESSION_ATTACHMENTS_VALIDATORS = ["yoursite.clamav.no_viruses"]
+
+Only what clamd calls clean is stored. If it does not run, does not answer in time, or
+answers anything else, the file is refused, and your log says why (let LOGGING send it
+somewhere). In clamd.conf::
+
+    StreamMaxLength 50M
+    MaxFileSize 200M
+    MaxScanSize 200M
+    AlertExceedsMax yes
+
+StreamMaxLength (Debian: 25M) must not be below SESSION_ATTACHMENTS_MAX_FILE_SIZE, or
+larger files are refused. What exceeds the other two sizes, in an archive, clamd calls
+clean without a look at it, unless AlertExceedsMax is on and the two are the same. What
+is encrypted it calls clean too, unless you add "AlertEncrypted yes".
+"""
 
 import logging
 import socket

@@ -9,7 +9,8 @@ example_project/run has made the environment::
         --settings=recipes.settings
 
 Then http://127.0.0.1:8000/uppy/ is Uppy's page; the others are called as their scripts
-in recipes/static.
+in recipes/static. A letter that was written at / is edited at /letters/1/edit/, for
+which nothing is needed from npm.
 """
 
 from example.settings import *  # noqa: F403

@@ -1,13 +1,14 @@
-"""The pages of the uploaders, and what they talk to."""
+"""The pages of the uploaders, and the example project with a page to edit a letter."""
 
 from django.urls import include, path
 
-from . import views
+from . import editing, views
 
 UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy", "uppy-tus"]
 
 urlpatterns = [
-    path("attachments/", include("session_attachments.urls")),
     path("htmx/files/", views.files, name="files"),
     *(path(f"{name}/", views.page, {"uploader": name}) for name in UPLOADERS),
+    path("letters/<int:pk>/edit/", editing.edit, name="edit"),
+    path("", include("example.urls")),
 ]

@@ -1,4 +1,4 @@
-"""The README's virus scanner, with a real clamd that knows one virus."""
+"""The recipe for ClamAV, with a real clamd that knows one virus."""
 
 import os
 import re
@@ -25,7 +25,9 @@ from django.core.files.base import ContentFile
 
 from session_attachments.conf import conf
 from tests.clients import names, problem, shelf, upload
-from tests.system.test_readme import code_blocks, run_code, section
+from tests.system.test_readme import ROOT, run_code
+
+RECIPE = (ROOT / "example_project" / "recipes" / "clamav.py").read_text()
 
 # A user's PATH lacks Debian's daemons.
 CLAMD = shutil.which("clamd", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
@@ -36,7 +38,7 @@ pytestmark = [
     pytest.mark.skipif(CLAMD is None, reason="needs clamd"),
 ]
 
-MODULE = "yoursite.validators"
+MODULE = "yoursite.clamav"
 INFECTED = "The virus scanner does not accept this file."
 TOO_LARGE = "This file is too large for the virus scanner."
 NO_ANSWER = "The virus scanner does not answer. Please try later."
@@ -44,7 +46,7 @@ NO_ANSWER = "The virus scanner does not answer. Please try later."
 VIRUS = b"the only virus that this clamd knows"
 CHUNK = 64 * 1024
 
-# The README's sizes for clamd.conf, divided by 50.
+# The recipe's sizes for clamd.conf, divided by 50.
 STREAM = 1024 * 1024
 ARCHIVE = 4 * STREAM
 
@@ -52,9 +54,8 @@ CLEAN = (bytes(range(251)) * 5000)[:STREAM]
 
 
 def printed_limits():
-    """Return the lines for clamd.conf that the README prints."""
-    pattern = r"^\.\. code-block:: text\n\n((?:    .+\n)+)"
-    return re.search(pattern, section("Scan for viruses"), re.MULTILINE)[1]
+    """Return the lines for clamd.conf that the recipe prints."""
+    return re.search(r"clamd\.conf::\n\n((?:    .+\n)+)", RECIPE)[1]
 
 
 def zipped(*contents):
@@ -76,7 +77,7 @@ class Daemon:
 
     @property
     def addresses(self):
-        """The two kinds of what the README calls CLAMD."""
+        """The two kinds of what the recipe calls CLAMD."""
         return {"unix": str(self.folder / "socket"), "tcp": ("127.0.0.1", self.port)}
 
     @contextmanager
@@ -109,7 +110,7 @@ class Daemon:
 
 @contextmanager
 def running(folder):
-    """Run clamd with the README's limits, made smaller; yield the daemon."""
+    """Run clamd with the recipe's limits, made smaller; yield the daemon."""
     (folder / "temporary").mkdir()
     (folder / "test.ndb").write_text(f"Virus:0:*:{VIRUS.hex()}\n")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -183,13 +184,13 @@ def transport(request):
 
 @pytest.fixture
 def recipe(settings, monkeypatch, clamd, transport):
-    """Install the README's validator as the README says; return its module's names."""
-    code, setting = code_blocks("Scan for viruses")
-    recipe = run_code(code, __name__=MODULE)
+    """Install the validator as the recipe says; return its module's names."""
+    recipe = run_code(RECIPE, __name__=MODULE)
     recipe["CLAMD"] = clamd.addresses[transport]
     monkeypatch.setitem(sys.modules, MODULE, SimpleNamespace(**recipe))
-    name = "SESSION_ATTACHMENTS_VALIDATORS"
-    setattr(settings, name, run_code(setting)[name])
+    setting = re.search(r"SESSION_ATTACHMENTS_VALIDATORS = .+", RECIPE)[0]
+    for name, value in run_code(setting).items():
+        setattr(settings, name, value)
     return recipe
 
 

@@ -51,7 +51,6 @@ from tests.servers import Client as Socket
 from tests.servers import another, eventually, going_on, running
 from tests.settings import INSTALLED_APPS
 from tests.storages import at_once, attach
-from tests.system.test_readme import code_blocks, run_code
 
 pytestmark = [
     pytest.mark.server,
@@ -1260,10 +1259,14 @@ class TestKeep:
         assert s3.asked == ["HEAD"]
 
 
-def test_storage_of_the_readme(client, s3, settings):
-    (code,) = code_blocks("Store in S3")
-    settings.STORAGES = run_code(code)["STORAGES"]
-    options = settings.STORAGES["session_attachments"]["OPTIONS"]
+def test_storage_of_the_recipe(client, s3, settings):
+    from recipes.s3 import STORAGES
+
+    options = dict(STORAGES["session_attachments"]["OPTIONS"])
+    settings.STORAGES = {
+        **STORAGES,
+        "session_attachments": {**STORAGES["session_attachments"], "OPTIONS": options},
+    }
     own = {"access_key": "key", "secret_key": "secret"}
     s3.client.create_bucket(
         Bucket=options["bucket_name"],
