@@ -1,4 +1,4 @@
-"""The README's nginx block, in a real nginx before gunicorn."""
+"""The recipe for nginx, in a real nginx before gunicorn."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from django.utils.http import http_date
 
 from tests.clients import MULTIPART, NEEDS, URL, form, needs_nginx, part
 from tests.servers import Client, another, behind_nginx, running
-from tests.system.test_readme import code_blocks, run_code, section
+from tests.system.test_readme import ROOT, run_code
 
 pytestmark = [
     pytest.mark.server,
@@ -20,6 +20,7 @@ pytestmark = [
     NEEDS["gunicorn"],
 ]
 
+RECIPE = (ROOT / "example_project" / "recipes" / "nginx.conf").read_text()
 SETTING = "SESSION_ATTACHMENTS_ACCEL"
 SPAM = f"{URL}spam.txt/"
 DIGITS = b"0123456789"
@@ -42,9 +43,8 @@ OWN = {"Server", "Date", "Connection"}
 
 
 def locations(server):
-    """Return the README's nginx block, for a server's address and folder."""
-    pattern = r"^\.\. code-block:: nginx\n\n((?:    .*\n|\n)+)"
-    block = re.search(pattern, section(SETTING), re.MULTILINE)[1]
+    """Return the recipe, for a server's address and folder."""
+    block = RECIPE
     for printed, real in {
         "http://127.0.0.1:8000": server.url,
         "/srv/yoursite/attachments/": f"{server.folder / 'media'}/",
@@ -56,9 +56,8 @@ def locations(server):
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """Run ``app`` as the README says, behind ``nginx``; and ``django`` without both."""
-    (code,) = code_blocks(SETTING)
-    accel = {SETTING: run_code(code)[SETTING]}
+    """Run ``app`` as the recipe says, behind ``nginx``; and ``django`` without both."""
+    accel = {SETTING: run_code(re.search(f"{SETTING} = .+", RECIPE)[0])[SETTING]}
     folder = tmp_path_factory.mktemp("nginx")
     with (
         running("gunicorn", folder, **accel) as app,
