@@ -1,4 +1,15 @@
-"""Attachments that come, in the place of those of their names."""
+"""Attachments that come, in the place of those of their names.
+
+A file is written under a new name. Then its row is inserted, and the row that it
+replaces deleted, in one transaction; the old file is deleted after the commit. So a
+process may be killed at any point: what was answered is there, whole, and what can be
+left over is a file without a row, which the command removes. (And a temporary file of
+Django's in FILE_UPLOAD_TEMP_DIR, as after any upload.)
+
+If the project's own transaction is rolled back later, the old attachment is untouched,
+and the new file stays without a row. (The views run outside of ATOMIC_REQUESTS, so that
+no transaction is open while a slow client sends a body.)
+"""
 
 from __future__ import annotations
 

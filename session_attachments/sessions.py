@@ -2,7 +2,32 @@
 
 It is the key that the session had when it first came to the app. The session's data
 remembers it, and so it travels through ``login()`` and ``cycle_key()``, where the
-session's own key changes, and is lost with the data in ``flush()``.
+session's own key changes, and is lost with the data in ``flush()``:
+
+============================================= ==========================================
+What happens                                  Who reaches the attachments
+============================================= ==========================================
+the visitor logs in                           the visitor, with the new key
+the key is cycled, the password is changed    the visitor, with the new key
+the visitor logs out; ``flush()``             nobody; the command takes them
+another user logs in, in the same session     nobody; the command takes them
+the session expires                           nobody; the command takes them
+============================================= ==========================================
+
+With ``signed_cookies`` one sentence of the table is not true: Django cannot revoke a
+signed cookie, so who kept one from before a logout still reaches the attachments with
+it. A system check warns.
+
+A key in a cookie is believed only if its session exists. A visitor without a session
+gets one from an upload and from listing a bundle (unless a link on another site led
+there), from nothing else. A request that changes nothing in the session does not save
+it.
+
+The session is loaded before the body of an upload comes, so a login or a logout
+meanwhile costs neither the login nor the file. Not so under ASGI, and behind a proxy
+that buffers requests: there Django hears of an upload when its body is whole, with the
+cookie that was sent before it. If that session is gone by then, the upload starts
+another one, whose cookie replaces the login's.
 """
 
 from django.contrib.sessions.backends.base import (

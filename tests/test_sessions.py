@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 
+from session_attachments import sessions
 from session_attachments.bundles import Bundle
 from session_attachments.models import Attachment
 from session_attachments.sessions import VARIABLE
@@ -33,7 +34,6 @@ from tests.clients import (
     upload,
 )
 from tests.engines import ENGINES, STORED, each, expire
-from tests.system.test_readme import section
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -70,7 +70,7 @@ def run_out(client, store):
     client.cookies["sessionid"] = expire(store, client.cookies["sessionid"].value)
 
 
-# The rows of the README's table: what goes before the upload, and what comes after it.
+# The rows of the documented table: what goes before the upload, what comes after it.
 EVENTS = {
     "the visitor logs in": [(post(), post("/login/ann/"))],
     "the key is cycled, the password is changed": [
@@ -117,8 +117,8 @@ OUTCOMES = {
 
 
 def table():
-    """Return the README's table: what happens, and who reaches the attachments."""
-    _, _, rows, _ = re.split(r"^=+ =+\n", section("Sessions"), flags=re.MULTILINE)
+    """Return the documented table: what happens, and who reaches the attachments."""
+    _, _, rows, _ = re.split(r"^=+ =+\n", sessions.__doc__, flags=re.MULTILINE)
     return dict(re.split("  +", row) for row in rows.splitlines())
 
 
@@ -128,7 +128,7 @@ def warned():
     return "session_attachments.W002" in {message.id for message in messages}
 
 
-class TestTableOfTheReadme:
+class TestDocumentedTable:
     def test_rows_are_those_that_are_played(self):
         assert set(table()) == set(EVENTS)
         assert set(table().values()) == set(OUTCOMES)
@@ -174,7 +174,7 @@ class TestTableOfTheReadme:
 
         assert shelf(client_with_cookie(kept)) == {"spam.txt": b"spam\n"}
         assert warned()
-        assert "With ``signed_cookies`` one sentence" in section("Sessions")
+        assert "With ``signed_cookies`` one sentence" in sessions.__doc__
 
 
 @each(ENGINES)

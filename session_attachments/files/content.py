@@ -1,4 +1,21 @@
-"""What type a file really is: libmagic on its head, refined by its name."""
+"""What type a file really is: libmagic on its head, refined by its name.
+
+Where content and name disagree, the content is right about what libmagic recognizes,
+and the name about the rest:
+
+* Between types of text (also JSON, XML, e-mail, sources of programs) the name decides.
+  What has no control characters is text, in whatever encoding, and libmagic is not
+  asked about it under the name of a text, nor about prose under any name.
+* A container may be any type that is one inside: a zip file a document, an old Office
+  file a mail of Outlook or an installer, a film sound alone.
+* What libmagic does not know, be it random bytes, and an empty file may be anything.
+
+Documents of Office with macros have types of their own (``docm`` and its kin): if the
+name says so, or if the head shows them under another name. Nothing is unpacked behind
+it, so who orders the parts of a document in a way of his own can hide macros there, and
+the old formats (``doc``, ``xls``, ``ppt``) and OpenDocument may have macros under the
+one type that they have. To be certain of what is inside, ask a virus scanner.
+"""
 
 from __future__ import annotations
 

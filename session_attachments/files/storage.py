@@ -3,6 +3,10 @@
 A stored name is ``session_attachments/<YYYY-MM-DD>/<random token>``: the day is UTC,
 the token owes nothing to the client. Uploads write into today's folder only;
 ``orphans`` clears whole old days.
+
+Under WSGI a large upload is written once: its temporary file is moved to its place, if
+FILE_UPLOAD_TEMP_DIR and the storage are on one file system (a system check looks).
+Under ASGI Django itself writes the body to disk before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""The body of a request, as it is being read."""
+"""The body of a request, as it is being read.
+
+Under WSGI the limits hold meanwhile: past them nothing more is written, the rest is
+read and thrown away, so that the client gets its answer. Under ASGI Django spools the
+whole body to disk before any view runs. A middleware of the project's that reads
+``request.POST`` before the view has the same effect, and a form that was cut short is
+not noticed then.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""An attachment as a response: headers, conditions, ranges."""
+"""An attachment as a response: headers, conditions, ranges.
+
+It streams in blocks, under ASGI from an asynchronous iterator; under WSGI the server
+may send a whole file by itself (``wsgi.file_wrapper``, sendfile). Of a range no more is
+read, or asked from S3, than that part; from a storage whose files cannot seek the whole
+file comes instead. A worker's memory does not grow with the file. If a file turns out
+shorter than it was, the connection breaks, and the log says whose it is. Django's
+GZipMiddleware passes downloads by.
+"""
 
 from __future__ import annotations
 

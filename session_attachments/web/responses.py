@@ -88,7 +88,10 @@ def list_response(
 
 
 def problem(error: AttachmentError) -> HttpResponse:
-    """Answer ``error``, in the active language, with its status."""
+    """Answer ``error``, in the active language, with its status (RFC 9457).
+
+    As the app's own views do; public, for views of the project's.
+    """
     status = STATUSES[error.code]
     data = {
         "title": str(error.title),

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from ast import literal_eval
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -9,11 +10,13 @@ from textwrap import dedent
 from types import ModuleType
 
 import pytest
+from django import forms
 from django.conf import settings as live_settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
 from django.core.management import call_command
+from django.shortcuts import redirect, render
 from django.test import Client, override_settings
 from django.urls import include, path
 
@@ -21,15 +24,18 @@ from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
 from session_attachments.exceptions import AttachmentError
 from session_attachments.files.storage import attachment_storage
+from session_attachments.forms import AttachmentsField, AttachmentsFormMixin
 from session_attachments.web.responses import STATUSES
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
+from tests.pages import Page
 from tests.project.models import Enclosure, Letter
 from tests.project.views import login
 from tests.storages import attach
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
+RECIPES = ROOT / "example_project" / "recipes"
 
 
 def section(title):
@@ -56,11 +62,15 @@ def run_code(code, **names):
     return names
 
 
+def printed_settings():
+    """Return the settings and their defaults, as they are printed."""
+    return dict(re.findall(r"^_`(SESSION_ATTACHMENTS_\w+)` = ``(.+)``$", README, re.M))
+
+
 def test_settings_are_those_of_the_code():
     source = Path(conf.__file__).read_text()
-    titles = re.findall(r"^(SESSION_ATTACHMENTS_\w+)\n-+$", README, re.MULTILINE)
 
-    assert sorted(titles) == sorted(
+    assert sorted(printed_settings()) == sorted(
         set(re.findall(r'"(SESSION_ATTACHMENTS_\w+)"', source))
     )
 
@@ -77,7 +87,7 @@ def test_settings_are_those_of_the_code():
     ],
 )
 def test_defaults_are_those_of_the_code(setting, value):
-    assert section(setting).startswith(f"Default: ``{value}``\n")
+    assert printed_settings()[setting] == str(value)
 
 
 def test_check_ids_are_those_of_the_code():
@@ -107,7 +117,7 @@ def test_url_names_are_those_of_the_code():
 @needs_chromium
 @pytest.mark.django_db(transaction=True)
 def test_parallel_first_uploads_of_a_page_share_a_session(live_server):
-    (code,) = code_blocks("In a page", language="javascript")
+    code = (RECIPES / "fetch.js").read_text().replace("export ", "")
     script = f"""async () => {{
         const csrftoken = document.cookie.match(/csrftoken=(\\w+)/)[1];
         {code}
@@ -170,7 +180,7 @@ class TestRecipes:
         bundle = Bundle(session, "draft-7")
         bundle.add(ContentFile(b"spam\n", "spam.txt"))
         request = Request(session)
-        (code,) = code_blocks("In Python")
+        code, _ = code_blocks("In Python")
 
         run_code(code, request=request, uploaded_file=ContentFile(b"egg\n", "egg.txt"))
 
@@ -180,7 +190,7 @@ class TestRecipes:
         bundle = Bundle(session, "draft-7")
         bundle.add(ContentFile(b"spam\n", "spam.txt"))
         letter = Letter.objects.create()
-        code, *_ = code_blocks("Take and keep")
+        _, code = code_blocks("In Python")
 
         run_code(code, bundle=bundle, letter=letter, Enclosure=Enclosure)
 
@@ -202,34 +212,64 @@ class TestRecipes:
         assert [piece for piece in pieces if piece.strip() not in code] == []
         assert template.strip() in (example / "templates" / "write.html").read_text()
 
-    @pytest.mark.parametrize(
-        ("title", "language", "files"),
-        [
-            ("Scan for viruses", "python", ["clamav.py"]),
-            ("SESSION_ATTACHMENTS_ACCEL", "nginx", ["nginx.conf"]),
-            ("Once a day", "ini", ["attachments.timer", "attachments.service"]),
-        ],
-    )
-    def test_files_to_copy_are_those_of_the_recipes(self, title, language, files):
-        folder = ROOT / "example_project" / "recipes"
+    def test_view_is_all_that_is_needed(self, settings):
+        block = re.search(
+            r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.M
+        )
+        sent = []
 
-        for file, block in zip(files, code_blocks(title, language), strict=False):
-            assert (folder / file).read_text().endswith(block.strip() + "\n")
+        def send(body, attachments):
+            for attachment in attachments:
+                with attachment.open() as file:
+                    sent.append((body, file.name, file.read()))
+
+        names = run_code(
+            dedent(block[1]),
+            __name__=__name__,
+            AttachmentsField=AttachmentsField,
+            AttachmentsFormMixin=AttachmentsFormMixin,
+            forms=forms,
+            redirect=redirect,
+            render=render,
+            send=send,
+        )
+        template = "<form method=post>{{ form.as_div }}</form>"
+        loader = ("django.template.loaders.locmem.Loader", {"write.html": template})
+        settings.TEMPLATES = [
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "OPTIONS": {"loaders": [loader]},
+            }
+        ]
+        settings.ROOT_URLCONF = ModuleType("urlconf")
+        settings.ROOT_URLCONF.urlpatterns = [
+            path("", names["write"]),
+            path("sent/", names["write"], name="sent"),
+            path("attachments/", include("session_attachments.urls")),
+        ]
+        client, files = Client(), {"attachments": [("spam.txt", b"spam\n")]}
+
+        page = Page(client.get("/")).post(client, {"body": ""}, files)
+        assert (page.errors, sent) == (["This field is required."], [])
+        page.post(client, {"body": "Hello"})
+
+        assert sent == [("Hello", "spam.txt", b"spam\n")]
+
+    def test_recipes_are_there(self):
+        files = set(re.findall(r"``(\w+\.\w+)``", section("Recipes")))
+
+        assert {file for file in files if not (RECIPES / file).exists()} == set()
+        assert len(files) == 10
 
     def test_tests_of_the_project(self, session, stored):
-        (code,) = code_blocks("Testing your site")
+        backend = re.search(r'"BACKEND":\s"(\S+InMemoryStorage)"', section("In Python"))
+        storage = {"session_attachments": {"BACKEND": backend[1]}}
         bundle = Bundle(session, "draft-7")
-        add = "def add():\n    bundle.add(file)\n"
 
-        run_code(
-            code + add,
-            override_settings=override_settings,
-            settings=live_settings,
-            bundle=bundle,
-            file=ContentFile(b"spam\n", "spam.txt"),
-        )["add"]()
+        with override_settings(STORAGES=live_settings.STORAGES | storage):
+            bundle.add(ContentFile(b"spam\n", "spam.txt"))
+            assert bundle.get("spam.txt").open().read() == b"spam\n"
 
-        assert len(bundle) == 1
         assert stored() == []
 
     def test_command_as_a_function(self):
@@ -254,9 +294,9 @@ class TestRecipes:
         assert names(ann.get(URL)) == []
 
     def test_cookie_that_subdomains_cannot_set(self, settings, client):
-        (code,) = code_blocks("What is not promised")
-        for name, value in run_code(code).items():
-            setattr(settings, name, value)
+        code = re.findall(r"``(SESSION_COOKIE_\w+)\s+= ([^`]+)``", section("Security"))
+        for name, value in dict(code).items():
+            setattr(settings, name, literal_eval(value))
 
         (cookie,) = upload(client, {"spam.txt": b"spam\n"}).cookies.values()
 
