@@ -1,6 +1,7 @@
 """How fast the app is, beside a floor and its peers.
 
     python -m tests.benchmarks [--only ROW,ROW] [--rounds N] [--quick] [--json PATH]
+        [--database postgresql]
 
 The floor is a bare Django project that does only the unavoidable. Floor, app and peers
 run on the same server, with the same kind of database, on the same disk, and take turns
@@ -49,6 +50,12 @@ def arguments():
         default="FULL",
         help="SQLite's setting; FULL, Django's default, waits for the disk",
     )
+    parser.add_argument(
+        "--database",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="for all; where PostgreSQL is, say TEST_POSTGRES_HOST, ..., as for tests",
+    )
     parser.add_argument("--folder", help="where to work, for another disk")
     return parser.parse_args()
 
@@ -67,7 +74,7 @@ def measure(rows, options):
     figures = []
     with (
         tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder,
-        Projects(folder, options.synchronous) as projects,
+        Projects(folder, options.synchronous, options.database) as projects,
     ):
         rounds = options.rounds or (2 if options.quick else 5)
         bench = Bench(projects, rounds, options.quick)
@@ -89,7 +96,8 @@ def main():
     options = arguments()
     # So that the servers are ended and the folder is removed then, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
-    facts = circumstances({"quick": options.quick, "synchronous": options.synchronous})
+    said = {name: vars(options)[name] for name in ("quick", "synchronous", "database")}
+    facts = circumstances(said)
     figures, limits = measure(chosen(options.only), options)
     if options.json:
         data = {**facts, "machine": limits, "figures": [f.data() for f in figures]}

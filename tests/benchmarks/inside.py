@@ -1,6 +1,7 @@
 """What is done inside a project, below HTTP, by a process of its own.
 
-Its commands are ``prepare``, ``fill NUMBER``, ``count`` and ``keep NUMBER``.
+Its commands are ``prepare``, ``fill NUMBER``, ``count``, ``keep NUMBER`` and
+``drop_database``.
 """
 
 import json
@@ -14,17 +15,43 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import models
+from django.db import connection, models
 from django.utils import timezone
 
 SESSIONS = 8
 BATCH = 500
 
 
+def _on_server(*statements):
+    """Execute statements on the database's server, outside of the database."""
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    options = connection.settings_dict
+    with psycopg.connect(
+        host=options["HOST"],
+        port=options["PORT"],
+        user=options["USER"],
+        password=options["PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
+    ) as server:
+        for statement in statements:
+            server.execute(SQL(statement).format(Identifier(options["NAME"])))
+
+
+def drop_database():
+    """Remove the database from its server."""
+    _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+
 def prepare():
-    """Make the tables, the folder and some sessions; print the sessions' keys."""
+    """Make the tables, the folder and some sessions; return the sessions' keys."""
     from django.contrib.sessions.backends.db import SessionStore
 
+    if connection.vendor == "postgresql":
+        drop_database()
+        _on_server("CREATE DATABASE {}")
     settings.MEDIA_ROOT.joinpath("temporary").mkdir(parents=True)
     call_command("migrate", run_syncdb=True, verbosity=0)
     sessions = [SessionStore() for _ in range(SESSIONS)]
@@ -62,7 +89,6 @@ def fill(number):
 def count():
     """Return what an upload and a list cost the app, of one and of 100 files."""
     from django.core.files.uploadedfile import SimpleUploadedFile
-    from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext, override_settings
 
@@ -157,5 +183,6 @@ def keep(number):
 if __name__ == "__main__":
     django.setup()
     command, *arguments = sys.argv[1:]
-    commands = {"prepare": prepare, "fill": fill, "count": count, "keep": keep}
-    print(json.dumps(commands[command](*arguments)))
+    commands = [prepare, fill, count, keep, drop_database]
+    act = next(act for act in commands if act.__name__ == command)
+    print(json.dumps(act(*arguments)))

@@ -71,6 +71,7 @@ class Project:
     name: str
     folder: Path
     synchronous: str
+    database: str
     session_keys: list = field(default_factory=list)
     server: Server | None = None
 
@@ -85,6 +86,7 @@ class Project:
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDEVMODE"}
         return {
             **env,
+            "BENCHMARK_DATABASE": self.database,
             "BENCHMARK_FOLDER": str(self.folder),
             "BENCHMARK_PROJECT": self.name,
             "BENCHMARK_SYNCHRONOUS": self.synchronous,
@@ -147,9 +149,10 @@ class Project:
 class Projects:
     """The projects of one run, made and started when they are first needed."""
 
-    def __init__(self, folder, synchronous):
+    def __init__(self, folder, synchronous, database):
         self.folder = Path(folder)
         self.synchronous = synchronous
+        self.database = database
         self.stack = ExitStack()
         self.made = {}
 
@@ -164,7 +167,9 @@ class Projects:
         if (name, kind) not in self.made:
             folder = self.folder / f"{name} {kind}".replace(" ", "-")
             (folder / "tmp").mkdir(parents=True)
-            project = Project(name, folder, self.synchronous)
+            project = Project(name, folder, self.synchronous, self.database)
+            if self.database != "sqlite":
+                self.stack.callback(project.inside, "drop_database")
             project.session_keys = project.inside("prepare")
             if kind:
                 project.server = self.stack.enter_context(

@@ -13,20 +13,33 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.benchmarks.urls"
 MEDIA_ROOT = BASE_DIR / "media"
 MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]
+SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": BASE_DIR / "database",
+    "CONN_MAX_AGE": None,
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": (
+            "PRAGMA journal_mode=WAL;"
+            f"PRAGMA synchronous={os.environ['BENCHMARK_SYNCHRONOUS']}"
+        ),
+        "timeout": 20,
+    },
+}
+# See tests/settings.py; the user makes a database for each project.
+POSTGRESQL = {
+    "ENGINE": "django.db.backends.postgresql",
+    "NAME": f"benchmark {BASE_DIR.name}",
+    "HOST": os.environ.get("TEST_POSTGRES_HOST", "127.0.0.1"),
+    "PORT": os.environ.get("TEST_POSTGRES_PORT", "5432"),
+    "USER": os.environ.get("TEST_POSTGRES_USER", "session_attachments"),
+    "PASSWORD": os.environ.get("TEST_POSTGRES_PASSWORD", "session_attachments"),
+    "CONN_MAX_AGE": None,
+}
 DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": BASE_DIR / "database",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL;"
-                f"PRAGMA synchronous={os.environ['BENCHMARK_SYNCHRONOUS']}"
-            ),
-            "timeout": 20,
-        },
-    }
+    "default": {"sqlite": SQLITE, "postgresql": POSTGRESQL}[
+        os.environ["BENCHMARK_DATABASE"]
+    ]
 }
 LOGGING = {"version": 1, "root": {"level": "ERROR"}}
 
