@@ -19,7 +19,6 @@ from django.utils.translation import ngettext
 
 from .exceptions import AttachmentNotFound
 from .models import Attachment, UnfinishedUpload
-from .web.downloads import attachment_response
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -233,6 +232,9 @@ class AttachmentAdmin(UnchangeableAdmin):
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         """Send the attachment to staff with view permission."""
+        # Not needed to start a project.
+        from .web.downloads import attachment_response
+
         attachment = self.get_object(request, str(pk))
         if not self.has_view_permission(request, attachment):
             raise PermissionDenied

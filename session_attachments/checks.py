@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage
@@ -36,6 +35,9 @@ SETTINGS = (
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     """E001: without SessionMiddleware, or a subclass, no request has a session."""
+    # Not needed to start a project.
+    from django.contrib.sessions.middleware import SessionMiddleware
+
     middleware = [import_string(path) for path in settings.MIDDLEWARE]
     if any(
         isinstance(m, type) and issubclass(m, SessionMiddleware) for m in middleware
