@@ -50,31 +50,30 @@ def _new_rows(request, rows, bundle_id):
 
 
 def _listing(rows):
-    return JsonResponse(
-        [
-            {
-                "mimetype": row.mimetype,
-                "size": row.size,
-                "name": row.filename,
-                "created": timezone.localtime(row.created).strftime("%Y-%m-%d %H:%M"),
-            }
-            for row in rows
-        ],
-        safe=False,
-    )
+    return JsonResponse([_described(*row) for row in rows], safe=False)
+
+
+def _described(mimetype, size, filename, created):
+    created = timezone.localtime(created).strftime("%Y-%m-%d %H:%M")
+    return {"mimetype": mimetype, "size": size, "name": filename, "created": created}
+
+
+def _new_listing(rows):
+    return _listing((row.mimetype, row.size, row.filename, row.created) for row in rows)
 
 
 def bundle(request, bundle_id):
     """GET: one select. POST: the form, a save for each file, one insert."""
     rows = _rows(request, bundle_id)
     if request.method == "GET":
-        return _listing(rows.order_by("filename"))
+        columns = ("mimetype", "size", "filename", "created")
+        return _listing(rows.order_by("filename").values_list(*columns))
     new = _new_rows(request, rows, bundle_id)
     if len(new) == 1:
         new[0].save(force_insert=True)
     else:
         rows.bulk_create(new)
-    return _listing(new)
+    return _new_listing(new)
 
 
 def replaced_bundle(request):
@@ -88,7 +87,7 @@ def replaced_bundle(request):
         new.save(force_insert=not old, force_update=bool(old))
     if old:
         default_storage.delete(old.file)
-    return _listing([new])
+    return _new_listing([new])
 
 
 def delete_bundle(request, bundle_id):
