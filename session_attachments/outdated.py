@@ -115,8 +115,10 @@ def _remove_attachments(
     while batch := list(
         outdated.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]
     ):
+        # Not a list of keys, which takes databases long to read.
+        rows = outdated.filter(pk__gt=last, pk__lte=batch[-1])
         last = batch[-1]
-        removal = _remove_batch(outdated.filter(pk__in=batch), outcome, dry_run)
+        removal = _remove_batch(rows, outcome, dry_run)
         for went in removal.attachments:
             outcome.attachments += 1
             outcome.add(Gone(went.filename, went.size, went.bundle, went.created))
