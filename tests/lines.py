@@ -90,12 +90,15 @@ class Line:
                 "127.0.0.1", self.port, limit=BLOCK
             )
             self.connections.add(writer_there)
-            await asyncio.gather(
-                self._pass("up", reader, writer_there),
-                self._pass("down", reader_there, writer),
-            )
-            self.connections.discard(writer_there)
-            writer_there.close()
+            try:
+                await asyncio.gather(
+                    self._pass("up", reader, writer_there),
+                    self._pass("down", reader_there, writer),
+                )
+            finally:
+                # The server may have broken it.
+                self.connections.discard(writer_there)
+                writer_there.close()
         self.connections.discard(writer)
         writer.close()
 

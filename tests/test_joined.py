@@ -9,6 +9,7 @@ from django.core.files.base import ContentFile
 from session_attachments.exceptions import AttachmentNotFound
 from session_attachments.files import storage
 from session_attachments.files.joined import join
+from session_attachments.files.streams import BLOCK
 from tests.storages import Calls, failing, store_in
 
 CONTENTS = [b"spam\n", b"", b"e", b"bacon and egg\n"]
@@ -34,6 +35,17 @@ def test_it_is_read_as_one(joined):
     assert joined.read() == b""
     assert b"".join(joined.chunks(3)) == WHOLE
     assert list(joined) == [b"spam\n", b"ebacon and egg\n"]
+
+
+def test_it_is_handed_on_in_large_blocks(media):
+    content = bytes(range(256)) * 2 * (BLOCK // 256)
+    sizes = {storage.save(ContentFile(content)): len(content) for _ in range(2)}
+
+    with join(sizes, ContentFile(b"spam\n")) as file:
+        blocks = [*file.chunks()]
+
+    assert [len(block) for block in blocks] == [BLOCK] * 4 + [5]
+    assert b"".join(blocks) == content * 2 + b"spam\n"
 
 
 @pytest.mark.parametrize("start", range(len(WHOLE) + 2))

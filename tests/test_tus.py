@@ -246,6 +246,17 @@ class TestName:
         assert isinstance(response.json()["name"], str)
         assert not UnfinishedUpload.objects.exists()
 
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [(b"n" * 3000, "n" * 255), (b"\xff" * 3000, "\ufffd" * 255)],
+        ids=["long", "not UTF-8"],
+    )
+    def test_beginning_of_a_long_one_is_told(self, client, name, told):
+        response = begin(client, 5, **metadata(filename=name))
+
+        assert refused(response) == (400, "bad_name")
+        assert response.json()["name"] == told
+
     @pytest.mark.parametrize("header", ["", "is_private", "is_private,x "])
     def test_upload_without_a_name_is_refused(self, client, header):
         response = begin(client, 5, HTTP_UPLOAD_METADATA=header)
@@ -438,6 +449,12 @@ class TestRefusedCreation:
 
         assert response.headers["Tus-Version"] == "1.0.0"
 
+    def test_number_may_begin_with_zeros(self, client):
+        url = begun(client, f"{5:015}")
+
+        assert resume(client, url, f"{0:015}", b"spam\n").status_code == 204
+        assert shelf(client) == {"spam.txt": b"spam\n"}
+
     def test_largest_number_is_a_size(self, client, settings):
         settings.SESSION_ATTACHMENTS_MAX_FILE_SIZE = None
         settings.SESSION_ATTACHMENTS_MAX_SESSION_SIZE = 10**15 / MEGABYTE
@@ -598,6 +615,27 @@ class TestPatch:
 
         assert response.status_code == 204
         assert response.headers["Upload-Offset"] == "5"
+        assert stored() == before
+
+    @pytest.mark.parametrize(
+        ("at", "body", "expected"),
+        [
+            (0, b"spam\n", (409, "wrong_offset")),
+            (0, b"", (409, "wrong_offset")),
+            (5, b"!", (413, "file_too_large")),
+        ],
+    )
+    def test_more_of_a_finished_one_is_refused(
+        self, client, stored, at, body, expected
+    ):
+        url = begun(client, 5, b"spam\n")
+        before = stored()
+
+        response = resume(client, url, at, body)
+
+        assert refused(response) == expected
+        assert response.headers.get("Upload-Offset", "5") == "5"
+        assert offset(client, url) == 5
         assert stored() == before
 
     def test_no_more_is_read_than_announced(self, client):

@@ -102,23 +102,6 @@ class TestPieces:
         assert len(stored()) == 1
         assert not Piece.objects.exists()
 
-    def test_thousands_of_one_byte(self, client, stored):
-        content = bytes(number % 251 for number in range(2000))
-        upload(client, {"egg.txt": b"egg\n"})
-        url = begun(client, 2001)
-        pieces = [bytes([byte]) for byte in content]
-        row = UnfinishedUpload.objects.get()
-        # They are stored as by requests, but not sent one by one.
-        for number, piece in enumerate(pieces):
-            module.add(row, ContentFile(piece))
-            assert row.offset == number + 1
-
-        assert len(stored()) == 2001
-        assert resume(client, url, 2000, b"!").status_code == 204
-
-        assert shelf(client) == {"egg.txt": b"egg\n", "spam.txt": content + b"!"}
-        assert len(stored()) == 2
-
     def test_more_than_the_most_are_refused(self, client, stored):
         url = begun(client, 10_002)
         row = UnfinishedUpload.objects.get()
@@ -130,8 +113,12 @@ class TestPieces:
             response = resume(client, url, 10_000, piece)
             assert problem(response) == (413, "too_many_files")
             assert response.json()["limit"] == 10_000
+        # It stays, until its owner gives it up.
+        assert resume(client, url, 10_000, b"").status_code == 204
         assert offset(client, url) == 10_000
         assert len(stored()) == 1
+        assert resume(client, url, method="DELETE").status_code == 204
+        assert stored() == []
 
     def test_of_two_at_one_offset_the_first_counts(self, client, stored):
         url = begun(client, 9)
@@ -164,6 +151,18 @@ class TestPieces:
         assert problem(response) == (507, "insufficient_storage")
         store_in(settings, Calls())
         assert offset(client, url) == 0
+        assert stored() == []
+
+    @pytest.mark.parametrize("size", [5, 9], ids=["whole", "part"])
+    def test_creation_whose_piece_cannot_be_stored_leaves_nothing(
+        self, client, settings, stored, size
+    ):
+        store_in(settings, failing("saved", OSError(errno.ENOSPC, "no space here")))
+
+        response = begin(client, size, body=b"spam\n")
+
+        assert problem(response) == (507, "insufficient_storage")
+        assert not UnfinishedUpload.objects.exists()
         assert stored() == []
 
     def test_transaction_that_lost_is_done_again(self, client, monkeypatch, stored):
@@ -206,6 +205,23 @@ class TestFinish:
         assert [row["mimetype"] for row in client.get(URL).json()] == [
             "application/pdf"
         ]
+
+    def test_upload_is_where_it_was_until_the_attachment_is_there(
+        self, client, settings
+    ):
+        url = begun(client, 9, b"spam\n")
+        asked = []
+
+        def watch(operation, name):
+            if operation == "saved":
+                asked.append((offset(client, url), names(client.get(URL))))
+
+        store_in(settings, watch)
+
+        resume(client, url, 5, b"egg\n")
+
+        assert asked == [(5, [])]
+        assert offset(client, url) == 9
 
     def test_project_is_told(self, client, removed):
         heard = []
@@ -415,15 +431,30 @@ class TestFinishThatFails:
 
         assert shelf(client) == {"spam.txt": b"spam\negg\nbacon"}
 
-    def test_who_comes_second_is_told_so(self, client, stored):
+    @pytest.mark.parametrize("piece", [b"egg!", b"egg"], ids=["last", "other"])
+    def test_who_comes_second_is_told_so(self, client, stored, piece):
         url = begun(client, 9, b"spam\n")
         first = partial(resume, client, url, 5, b"egg\n")
 
-        response = interrupted(client, url, 5, b"egg!", first)
+        response = interrupted(client, url, 5, piece, first)
 
         assert problem(response) == (409, "wrong_offset")
         assert response.headers["Upload-Offset"] == "9"
         assert shelf(client) == {"spam.txt": b"spam\negg\n"}
+        assert len(stored()) == 1
+
+    @pytest.mark.parametrize("piece", [b"egg!", b"egg"], ids=["last", "other"])
+    def test_who_comes_after_the_attachment_is_gone_too(self, client, stored, piece):
+        url = begun(client, 9, b"spam\n")
+
+        def finish():
+            resume(client, url, 5, b"egg\n")
+            upload(client, {"spam.txt": b"newer"})
+
+        response = interrupted(client, url, 5, piece, finish)
+
+        assert problem(response) == (404, "not_found")
+        assert shelf(client) == {"spam.txt": b"newer"}
         assert len(stored()) == 1
 
     def test_who_is_refused_ends_no_upload_that_moved(self, client, settings, stored):
@@ -904,6 +935,20 @@ class TestSession:
         assert response.status_code == 204
         assert offset(client, url) is None
         assert Attachment.objects.get().size == 9
+
+
+def test_it_is_read_from_the_database_that_is_written(client, settings, stored):
+    # The other one, from which this project reads, is not there.
+    settings.DATABASE_ROUTERS = ["tests.system.served.Replica"]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+
+    url = begun(client, 9, b"spam\n")
+    assert offset(client, url) == 5
+    assert resume(client, url, 5, b"egg\n").status_code == 204
+    assert offset(client, url) == 9
+    assert resume(client, url, method="DELETE").status_code == 204
+    assert offset(client, url) is None
+    assert stored() == []
 
 
 class TestStatements:

@@ -27,7 +27,10 @@ def join(sizes: Mapping[str, int], last: File[Any]) -> UploadedFile[bytes]:
     the storage raises.
     """
     raw = Joined(sizes, last)
-    return UploadedFile(BufferedReader(raw, BLOCK), size=raw.ends[-1])
+    file = UploadedFile(BufferedReader(raw, BLOCK), size=raw.ends[-1])
+    # Django's are smaller: each would be copied out of the buffer.
+    file.DEFAULT_CHUNK_SIZE = BLOCK
+    return file
 
 
 class Joined(RawIOBase):

@@ -1,12 +1,18 @@
-"""How each project is spoken to: the floor and the app alike, and three peers."""
+"""How each project is spoken to: the floor and the app alike, and four peers."""
 
 from base64 import b64encode
+from pathlib import Path
 
+import tests
 from tests.benchmarks.client import part
+from tests.npm import NODE
 
 # What django-file-form's script sends at once.
 FILE_FORM_CHUNK = 5 * 512 * 1024
 PIECE = 8 * 1024 * 1024
+# The peer that is no Django project.
+TUS_SERVER = "tus-node-server"
+TUS_PACKAGE = Path(tests.__file__).with_name("node_modules") / "@tus" / "server"
 
 
 class Attachments:
@@ -61,6 +67,22 @@ class FileForm:
         resume(connection, "/form/upload/", metadata, content, FILE_FORM_CHUNK)
 
 
+class TusServer:
+    """@tus/server with its store of files, in Node: uploads by tus, no database."""
+
+    @staticmethod
+    def whole(connection, name, *content, bundle=""):
+        """Upload one file, announced and then sent at once; there are no bundles."""
+        resume(
+            connection, "/files", {"filename": name}, content, sum(map(len, content))
+        )
+
+    @staticmethod
+    def pieces(connection, name, *content, bundle=""):
+        """Upload one file in pieces; there are no bundles."""
+        resume(connection, "/files", {"filename": name}, content, PIECE)
+
+
 class PrivateStorage:
     """django-private-storage: downloads of what is stored already."""
 
@@ -72,6 +94,14 @@ class PrivateStorage:
 
 def resume(connection, url, metadata, content, size):
     """Announce one file by tus, then send it in chunks of ``size`` bytes."""
+    url = announce(connection, url, metadata, content)
+    offset = 0
+    for chunk in chunks(content, size):
+        offset = patch(connection, url, offset, chunk)
+
+
+def announce(connection, url, metadata, content):
+    """Announce one file by tus; return the URL of its upload."""
     pairs = [f"{k} {b64encode(v.encode()).decode()}" for k, v in metadata.items()]
     announced = connection.request(
         "POST",
@@ -82,18 +112,21 @@ def resume(connection, url, metadata, content, size):
         Upload_Length=sum(map(len, content)),
         Upload_Metadata=",".join(pairs),
     )
-    offset = 0
-    for chunk in chunks(content, size):
-        connection.request(
-            "PATCH",
-            announced.headers["location"],
-            *chunk,
-            status=204,
-            Tus_Resumable="1.0.0",
-            Upload_Offset=offset,
-            Content_Type="application/offset+octet-stream",
-        )
-        offset += sum(map(len, chunk))
+    return announced.headers["location"]
+
+
+def patch(connection, url, offset, chunk):
+    """Send a chunk of a file by tus; return the offset of the next one."""
+    connection.request(
+        "PATCH",
+        url,
+        *chunk,
+        status=204,
+        Tus_Resumable="1.0.0",
+        Upload_Offset=offset,
+        Content_Type="application/offset+octet-stream",
+    )
+    return offset + sum(map(len, chunk))
 
 
 def chunks(blocks, size):
@@ -116,8 +149,10 @@ DIALECTS = {
     "app": Attachments,
     "drf-filepond": FilePond,
     "file-form": FileForm,
+    TUS_SERVER: TusServer,
     "private-storage": PrivateStorage,
 }
 UPLOADING = ["floor", "app", "drf-filepond", "file-form"]
 DOWNLOADING = ["floor", "app", "private-storage"]
 OURS = ["floor", "app"]
+RESUMING = [*OURS, TUS_SERVER] if NODE and TUS_PACKAGE.exists() else OURS

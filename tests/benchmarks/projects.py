@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.client import MEGABYTE, Connection
 from tests.benchmarks.peers import DIALECTS
+from tests.npm import NODE
 from tests.servers import ROOT, Server
 
 GUNICORN = (
@@ -24,7 +25,17 @@ COMMANDS = {
         "--factory django.core.asgi:get_asgi_application"
     ),
     "without Django": f"{GUNICORN} tests.benchmarks.machine:application",
+    "node": "{} media",
 }
+
+
+def program(kind):
+    """Return the program that runs that kind of server, and its first argument."""
+    if kind != "node":
+        return [sys.executable, "-m"]
+    # NODE may be a script that starts it, and does not end it.
+    node = subprocess.check_output([NODE, "-p", "process.execPath"], text=True)
+    return [node.strip(), Path(__file__).with_name("tus_server.js")]
 
 
 @contextmanager
@@ -37,7 +48,7 @@ def started(kind, folder, env):
         server.port = listening.getsockname()[1]
         command = COMMANDS[kind].format(listening.fileno())
         server.process = subprocess.Popen(
-            [sys.executable, "-m", *command.split()],
+            [*program(kind), *command.split()],
             cwd=folder,
             env=server.env,
             pass_fds=[listening.fileno()],
@@ -168,9 +179,10 @@ class Projects:
             folder = self.folder / f"{name} {kind}".replace(" ", "-")
             (folder / "tmp").mkdir(parents=True)
             project = Project(name, folder, self.synchronous, self.database)
-            if self.database != "sqlite":
+            is_django = kind != "node"
+            if is_django and self.database != "sqlite":
                 self.stack.callback(project.inside, "drop_database")
-            project.session_keys = project.inside("prepare")
+            project.session_keys = project.inside("prepare") if is_django else [""]
             if kind:
                 project.server = self.stack.enter_context(
                     started(kind, folder, project.env)

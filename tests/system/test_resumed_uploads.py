@@ -17,9 +17,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from session_attachments.conf import MEGABYTE
+from tests.benchmarks.memory import blocks
 from tests.clients import MULTIPART, NEEDS, URL, form, part
 from tests.npm import NODE, needs_npm
-from tests.servers import TOKEN, Client, eventually, going_on, running
+from tests.servers import TOKEN, Client, eventually, going_on, metered, running
 from tests.settings import LOOPS
 from tests.storages import at_once
 
@@ -173,6 +175,62 @@ class TestQuota:
             assert statuses(at_once(*finish)) == [204] * 4
             assert client.begin(URL, 1, name="more").problem[0] == 413
             client.request("DELETE", URL)
+
+    def test_creations_and_forms_do_not_exceed_it(self, server, client):
+        for _ in range(ROUNDS):
+            works = []
+            for number in range(8):
+                body = form(part(CONTENT, f"form-{number}"))
+                works += [
+                    partial(client.begin, URL, SIZE, name=f"{number}"),
+                    partial(client.post, URL, body, MULTIPART),
+                ]
+
+            answers = statuses(at_once(*works))
+
+            assert answers[4:] == [413] * 12
+            assert answers[:4].count(200) == len(client.get(URL).json())
+            client.request("DELETE", URL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["gunicorn"], indirect=True)
+def test_thousands_of_pieces_of_one_byte(server, client):
+    with client.keep_alive():
+        client.post(URL, form(part(b"egg\n", "egg.txt")), MULTIPART)
+        url = client.begun(URL, 2000)
+        for number in range(2000):
+            answer = client.patch(url, number, CONTENT[number : number + 1])
+            assert answer.headers["Upload-Offset"] == str(number + 1)
+
+        assert content(client) == CONTENT[:2000]
+        assert content(client, "egg.txt") == b"egg\n"
+    assert server.unreferenced() == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(
+    ("piece", "written"), [(40, 1.02), (8, 2.04)], ids=["one piece", "pieces"]
+)
+def test_cost_of_a_large_file(tmp_path, piece, written):
+    size = 40 * MEGABYTE
+    with running("gunicorn", tmp_path) as server:
+        client = Client(server)
+        client.get(URL)
+        # What is needed once.
+        client.begun(URL, 2, b"1")
+        client.patch(client.begun(URL, 2, b"1", name="small.bin"), 1, b"2")
+        url = client.begun(URL, size, name="large.bin")
+        with metered(server) as usage:
+            for start in range(0, 40, piece):
+                body = blocks(start, start + piece)
+                answer = client.patch(url, start * MEGABYTE, *body)
+                assert answer.status == 204
+        assert content(client, "large.bin") == b"".join(blocks(0, 40))
+
+    assert usage.memory < 10 * MEGABYTE
+    assert size <= usage.written <= written * size
 
 
 def kill(server):
