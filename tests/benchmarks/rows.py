@@ -172,6 +172,12 @@ def upload_text(bench):
 
 
 @row
+def upload_unnamed_text(bench):
+    race = _small_uploads(bench, "bin", TEXT, OURS)
+    yield compared("upload 1 KB text, not called one", 1.25, race)
+
+
+@row
 def upload_png_eight(bench):
     each = bench.few(400) // CLIENTS
 
@@ -354,12 +360,18 @@ def _hundred(bench, suffix, content):
 
 @row
 def upload_100_png(bench):
-    yield compared("upload 100 PNGs at once", 1.3, _hundred(bench, "png", PNG))
+    yield compared("upload 100 PNGs at once", 1.2, _hundred(bench, "png", PNG))
 
 
 @row
 def upload_100_text(bench):
-    yield compared("upload 100 texts at once", 1.5, _hundred(bench, "txt", TEXT))
+    yield compared("upload 100 texts at once", 1.3, _hundred(bench, "txt", TEXT))
+
+
+@row
+def upload_100_unnamed_text(bench):
+    race = _hundred(bench, "bin", TEXT)
+    yield compared("upload 100 texts at once, not called so", 1.3, race)
 
 
 def _fill_bundle(bench, project, bundle, number):
