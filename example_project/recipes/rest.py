@@ -1,13 +1,18 @@
 """An API by Django REST framework, for pages that upload first and send then.
 
 A page uploads, lists and removes at the app's own URLs; in the end it posts the letter
-with the bundle's id, and how many files it has shown. In your settings::
+with the bundle's id, and how many files it has shown. It needs ``pip install
+djangorestframework``, in your settings
 
     REST_FRAMEWORK = {"EXCEPTION_HANDLER": "yoursite.rest.answer_errors"}
 
+and in your URLs
+
+    path("letters/", CreateLetter.as_view())
+
 It is for browsers, whose session the attachments belong to: a client that comes with a
 token of its own, and without the session's cookie, has no attachments. ``Letter`` and
-``Enclosure`` stand for models of yours.
+``Enclosure`` of ``example.models`` stand for models of yours.
 """
 
 from django.utils.decorators import method_decorator

@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.shortcuts import redirect, render
 from django.test import Client, override_settings
 from django.urls import include, path
+from django.views.decorators.cache import never_cache
 
 from session_attachments import checks, conf, urls
 from session_attachments.bundles import Bundle
@@ -192,7 +193,11 @@ class TestRecipes:
         letter = Letter.objects.create()
         _, code = code_blocks("In Python")
 
-        run_code(code, bundle=bundle, letter=letter, Enclosure=Enclosure)
+        def enclosure(letter, name):
+            assert name == "spam.txt"
+            return Enclosure(letter=letter)
+
+        run_code(code, bundle=bundle, letter=letter, Enclosure=enclosure)
 
         with letter.enclosures.get().file.open() as file:
             assert file.read() == b"spam\n"
@@ -229,6 +234,7 @@ class TestRecipes:
             AttachmentsField=AttachmentsField,
             AttachmentsFormMixin=AttachmentsFormMixin,
             forms=forms,
+            never_cache=never_cache,
             redirect=redirect,
             render=render,
             send=send,

@@ -15,9 +15,10 @@ def test_service_runs_the_command():
     unit = ConfigParser(interpolation=None)
     unit.read(Path(recipes.__file__).with_name("attachments.service"))
     service, stdout = unit["Service"], StringIO()
-    program, *arguments = service["ExecStart"].split()
+    python, program, *arguments = service["ExecStart"].split()
 
     call_command(*arguments, stdout=stdout)
 
-    assert program == f"{service['WorkingDirectory']}/manage.py"
+    assert python.startswith(f"{service['WorkingDirectory']}/")
+    assert program == "manage.py"
     assert stdout.getvalue().startswith("Removed 0 attachments")

@@ -78,6 +78,11 @@ class TestErrors:
         )
         field.tab.click(button("Send"))
         assert field.focus() == "Dismiss \u200b"
+        assert (
+            field.tab.js("() => getComputedStyle(document.activeElement).outlineStyle")
+            == "solid"
+        )
+        assert field.status().startswith("Not sent yet: a file has failed.")
 
         field.tab.press("Enter")
         field.show("spam.txt 5 bytes Remove")

@@ -829,8 +829,11 @@ function fieldsOf(form) {
 function leadToFailure(form) {
   const rows = fieldsOf(form).flatMap((field) => field.rows);
   const failed = rows.find((row) => row.state === "failed");
-  (failed?.again.hidden ? failed.away : failed?.again)?.focus();
-  return failed !== undefined;
+  if (!failed) return false;
+  const { again, away, field } = failed;
+  (again.hidden ? away : again).focus();
+  field.announce(field.texts.held);
+  return true;
 }
 
 /** Send the forms whose uploads have ended. */
