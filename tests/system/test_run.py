@@ -113,4 +113,7 @@ class TestClosingLines:
     def test_reasons_of_what_was_left_out_are_counted(self, run, report):
         report(OUTCOMES)
 
-        assert run["skipped_tests"]("core") == ["core: 1 skipped, needs a (real) thing"]
+        wanting, others = run["skipped_tests"]("core")
+
+        assert wanting == ["core: 1 skipped, needs a (real) thing"]
+        assert others == ["core: 1 skipped, only elsewhere"]
