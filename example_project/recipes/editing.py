@@ -1,7 +1,7 @@
 """Change a letter that has files: boxes for those that are kept, a field for new ones.
 
 Both happen when the form is saved, or neither. The template is
-templates/recipes/editing.html, the page /letters/1/edit/ after a letter was sent.
+templates/recipes/editing.html, the URL ``path("letters/<int:pk>/edit/", edit)``.
 ``Letter`` and ``Enclosure`` stand for models of yours, ``letters()`` for your way to
 know whose letter it is.
 """

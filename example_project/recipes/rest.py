@@ -2,7 +2,7 @@
 
 A page uploads, lists and removes at the app's own URLs; in the end it posts the letter
 with the bundle's id, and how many files it has shown. It needs ``pip install
-djangorestframework``, in your settings
+djangorestframework``, in your settings "rest_framework" in INSTALLED_APPS and
 
     REST_FRAMEWORK = {"EXCEPTION_HANDLER": "yoursite.rest.answer_errors"}
 

@@ -6,6 +6,7 @@ One edits a letter, the other is an API by Django REST framework.
 from types import ModuleType
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.db import connection
 from django.test import Client
 from django.urls import include, path
@@ -126,6 +127,48 @@ class TestEditing:
         response = Client().get(page.response.request["PATH_INFO"])
 
         assert response.status_code == 404
+
+
+class TestAdmin:
+    """The recipe for the admin."""
+
+    @pytest.fixture
+    def client(self, letters, settings, admin_client):
+        """Install the recipe as it says; return a client that may do everything."""
+        from recipes.letter_admin import LetterAdmin
+
+        class EditableAdmin(LetterAdmin):
+            list_display, list_editable = ("pk", "subject"), ("subject",)
+
+        site = AdminSite()
+        site.register(letters, EditableAdmin)
+        settings.ROOT_URLCONF = ModuleType("urlconf")
+        settings.ROOT_URLCONF.urlpatterns = [
+            path("admin/", site.urls),
+            path("attachments/", include("session_attachments.urls")),
+        ]
+        return admin_client
+
+    def test_files_survive_an_error_and_are_kept(self, client, letters):
+        page = Page(client.get("/admin/example/letter/add/"))
+
+        page = page.post(
+            client, LETTER | {"subject": ""}, {"attachments": FILES.items()}
+        )
+        assert "This field is required." in page.errors
+        page.post(client, {"subject": "Spam"})
+
+        assert kept(letters.objects.get()) == FILES
+
+    def test_list_is_edited(self, client, letters):
+        letter = letters.objects.create(**LETTER)
+        management = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "_save": "Save"}
+        row = {"form-0-id": letter.pk, "form-0-subject": "Ham"}
+
+        client.post("/admin/example/letter/", management | row)
+
+        letter.refresh_from_db()
+        assert letter.subject == "Ham"
 
 
 class TestRest:
