@@ -112,6 +112,16 @@ class TestAttachments:
         assert sorted(reported) == ["0", "1", "2", "3", "4"]
         assert stored() == []
 
+    def test_batch_has_gone_before_the_next(self, monkeypatch):
+        monkeypatch.setattr(outdated, "BATCH", 2)
+        for number in range(5):
+            attach(f"{number}", age=DAY)
+        left = []
+
+        remove_outdated(DAY, report=lambda gone: left.append(len(names())))
+
+        assert left == [3, 3, 1, 1, 0]
+
     def test_report_tells_attachments_from_files(self, put):
         row = attach("a.txt", b"1", age=DAY, bundle="draft-7")
         put(f"{OLD}/token", b"12")

@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from session_attachments import sessions
 from session_attachments.bundles import Bundle
@@ -327,6 +328,15 @@ def test_middleware_of_the_project_writes_over_nothing(engine, settings):
 
     assert client.session["visited"] is True
     assert client.session["answers"] == 3
+
+
+def test_session_that_django_does_not_save_is_read_once(client):
+    client.get(URL)
+
+    with CaptureQueriesContext(connection) as captured:
+        upload(client, {"spam.txt": b"spam\n"})
+
+    assert sum("django_session" in query["sql"] for query in captured) == 1
 
 
 VALIDATION = {}

@@ -27,6 +27,7 @@ from session_attachments.exceptions import AttachmentError
 from session_attachments.files.storage import attachment_storage
 from session_attachments.forms import AttachmentsField, AttachmentsFormMixin
 from session_attachments.web.responses import STATUSES
+from tests.benchmarks.client import PNG
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.pages import Page
@@ -316,11 +317,13 @@ class TestRecipes:
         ]
 
         refused = upload(client, {"report.pdf": b"<html>"})
-        taken = upload(client, {"report.txt": b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"})
+        pictures = {"a.txt": b"\xff\xd8\xff\xe0\0\x10JFIF\0\1", "b.txt": PNG}
+        pdf = {"report.txt": b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"}
+        taken = upload(client, pictures | pdf)
 
         assert problem(refused) == (400, "invalid")
         assert refused.json()["detail"].endswith(". Please send PDF, JPEG or PNG.")
-        assert names(taken) == ["report.txt"]
+        assert names(taken) == ["a.txt", "b.txt", "report.txt"]
 
 
 class Request:
