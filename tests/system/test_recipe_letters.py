@@ -81,6 +81,11 @@ class TestEditing:
         assert kept(letter) == {"egg.txt": b"egg\n", "ham.txt": b"ham\n"}
         assert [name.split("/")[0] for name in stored()] == ["letters", "letters"]
 
+    def test_file_comes_and_none_goes(self, client, letter, page):
+        page.post(client, {}, {"attachments": [HAM]})
+
+        assert kept(letter) == FILES | dict([HAM])
+
     def test_boxes_stand_above_the_field(self, page):
         names = [i["name"] for i in page.inputs]
 
