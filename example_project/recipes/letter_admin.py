@@ -1,9 +1,11 @@
 """An admin whose form takes attachments; register it in your admin.py as ever.
 
 The admin makes its forms without keywords, so the session is an attribute of the form's
-class. Where the list is editable, its forms have no such field.
+class. Where the list is editable, its forms have no such field. (If files go in the
+moment between validation and ``take()``, the answer is a 500, and nothing is saved.)
 
-A formset gets keywords, but an inline whose form has no AttachmentsField takes none::
+The formset of an inline does get keywords: hand it the session if the inline's form has
+an AttachmentsField, and else nothing, for other forms do not know the keyword::
 
     def get_formset_kwargs(self, request, obj, inline, prefix):
         kwargs = super().get_formset_kwargs(request, obj, inline, prefix)
@@ -11,7 +13,8 @@ A formset gets keywords, but an inline whose form has no AttachmentsField takes 
             kwargs["form_kwargs"] = {"session": request.session}
         return kwargs
 
-``save_formset()`` then does for each row what ``save_model()`` does here.
+``save_formset()`` then saves, and does for each of ``formset.forms`` that has changed
+and is not deleted what ``save_model()`` does here.
 """
 
 from django.contrib import admin

@@ -12,7 +12,8 @@ and in your URLs
 
 It is for browsers, whose session the attachments belong to: a client that comes with a
 token of its own, and without the session's cookie, has no attachments. ``Letter`` and
-``Enclosure`` of ``example.models`` stand for models of yours.
+``Enclosure`` of ``example.models`` stand for models of yours. The letter is only saved:
+send it after the block, as example/views.py does.
 """
 
 from django.utils.decorators import method_decorator
