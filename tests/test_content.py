@@ -558,7 +558,7 @@ class TestOffice:
         assert detect(ContentFile(zipped({"a": "", part: "a"})), name) == expected
 
     def test_what_lies_behind_the_head_is_not_seen(self):
-        # So README says.
+        # So the module says.
         content = content_types(
             f"{WORD}.document.macroEnabled", last=True, size=2 * HEAD
         )

@@ -113,6 +113,17 @@ def compared(work, goal, race):
     )
 
 
+def beside(work, goal, took):
+    """Return the figure of what app and floor took, round by round: seconds."""
+    return Figure(
+        work,
+        goal,
+        ratios(took),
+        floor=seconds(statistics.median(took["floor"])),
+        raw=took,
+    )
+
+
 def timed(act, *arguments):
     """Return how many seconds ``act`` took."""
     start = time.perf_counter()
@@ -318,13 +329,8 @@ def finish(bench):
         took["floor"].append(timed(copying))
         copy.unlink()
         project.forget_large()
-    yield Figure(
-        f"last PATCH of {len(before) + 1}, {len(content)} MB by tus, beside cp",
-        1.5,
-        ratios(took),
-        floor=seconds(statistics.median(took["floor"])),
-        raw=took,
-    )
+    work = f"last PATCH of {len(before) + 1}, {len(content)} MB by tus, beside cp"
+    yield beside(work, 1.5, took)
 
 
 def _make_room(path, content):
@@ -518,13 +524,8 @@ def keep(bench):
         project.name: [project.inside("keep", str(number)) for _ in range(bench.rounds)]
         for project in bench.make(OURS, kind=None)
     }
-    yield Figure(
-        f"take and keep {number} files of 1 MB, beside FileField.save()",
-        4.0,
-        ratios(took),
-        floor=seconds(statistics.median(took["floor"])),
-        raw=took,
-    )
+    work = f"take and keep {number} files of 1 MB, beside FileField.save()"
+    yield beside(work, 4.0, took)
 
 
 def _removals(projects, number, rounds=3):
