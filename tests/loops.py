@@ -6,7 +6,7 @@ from threading import Thread
 
 
 class Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, where nothing takes minutes."""
 
     def __init__(self):
         started = Future()
@@ -16,7 +16,7 @@ class Loop:
 
     def run(self, work):
         """Return what a coroutine returns."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=100)
 
     def call(self, function, *arguments):
         """Return what a plain function returns that must be called in the loop."""

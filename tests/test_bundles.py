@@ -427,7 +427,7 @@ class TestQuotas:
         settings.SESSION_ATTACHMENTS_MAX_BUNDLE_FILES = 3
         add(Bundle(session, "another"), spam=b"1")
         session.save()
-        start = threading.Barrier(8)
+        start = threading.Barrier(8, timeout=10)
 
         def upload(number):
             bundle = Bundle(SessionStore(session.session_key), "draft-7")

@@ -88,25 +88,32 @@ def manage(var, *arguments, **variables):
 
 
 @contextmanager
+def heeding_ctrl_c():
+    """Let new processes heed it: a shell's background jobs, and theirs, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def serving(command, folder, env):
     """Start a server in ``folder``, yield its port, and end it with Ctrl-C."""
     log = folder / "log"
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
+    with log.open("w") as stderr, heeding_ctrl_c():
+        process = subprocess.Popen(
             command,
             cwd=folder,
             env=env,
-            # Ctrl-C goes to all processes of a terminal, and where the tests run in
-            # the background of a shell, their children would ignore it.
+            # Ctrl-C goes to all processes of a terminal.
             start_new_session=True,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-        ) as process,
-    ):
+        )
+    with process:
         try:
             started = partial(re.search, r"server at http://127\.0\.0\.1:(\d+)/")
             match = next(filter(None, map(started, process.stdout)), None)
