@@ -68,7 +68,7 @@ DATABASES = {
             "TEST": {"NAME": TEMPORARY / f"session_attachments.{os.getpid()}"},
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
                 "timeout": 20,
             },
         }

@@ -102,6 +102,19 @@ class TestPieces:
         assert len(stored()) == 1
         assert not Piece.objects.exists()
 
+    @pytest.mark.slow
+    def test_thousands_of_one_byte_are_one_file(self, client, stored):
+        # Others take minutes, and do nothing else.
+        thousands = 2 if connection.vendor == "sqlite" else 0.2
+        content = bytes(range(250)) * int(thousands * 4)
+        url = begun(client, len(content))
+
+        for number, byte in enumerate(content):
+            assert resume(client, url, number, bytes([byte])).status_code == 204
+
+        assert shelf(client) == {"spam.txt": content}
+        assert len(stored()) == 1
+
     def test_more_than_the_most_are_refused(self, client, stored):
         url = begun(client, 10_002)
         row = UnfinishedUpload.objects.get()

@@ -75,20 +75,20 @@ def asgi():
     return ASGIHandler()
 
 
-def _change_database(verb):
-    if connection.vendor != "sqlite":  # pragma: no cover - measured on SQLite
-        with connection._nodb_cursor() as cursor:
-            cursor.execute(f"{verb} DATABASE {connection.settings_dict['NAME']}")
+def _change_database(verb):  # pragma: no cover - measured on SQLite
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"{verb} DATABASE {connection.settings_dict['NAME']}")
 
 
 def _main(command, *arguments):
     from django.core.management import ManagementUtility
 
     _set_up()
-    if command == "drop_database":
+    if command == "drop_database":  # pragma: no cover - measured on SQLite
         return _change_database("DROP")
     if command == "create_database":
-        _change_database("CREATE")
+        if connection.vendor != "sqlite":  # pragma: no cover - measured on SQLite
+            _change_database("CREATE")
         command, arguments = "migrate", ["--verbosity=0"]
     ManagementUtility(["manage.py", command, *arguments]).execute()
 

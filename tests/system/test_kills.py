@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 # Each time workers, and then the command.
-TIMES = 15
+TIMES = 8
 WORKERS = 6
 
 NAMES = ["a", "b", "c"]

@@ -644,6 +644,7 @@ def fuzz(server, session, *options):
         stderr=subprocess.STDOUT,
         stdout=subprocess.PIPE,
         text=True,
+        timeout=300 * LOOPS,
     )
     assert process.returncode == 0, process.stdout
     assert "Traceback" not in server.log()

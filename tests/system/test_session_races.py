@@ -41,32 +41,36 @@ def engine(request, tmp_path_factory):
     return settings_of(request.param, tmp_path_factory.mktemp("engine"))
 
 
-@pytest.fixture(scope="module", params=[MIDDLEWARE, WITHOUT_CSRF], ids=["csrf", "none"])
-def middleware(request):
-    """Return the settings of a project with CSRF protection, or without."""
-    return {"MIDDLEWARE": request.param}
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["modified", "every"])
-def saving(request):
-    """Return the settings that say when Django saves sessions."""
-    return {"SESSION_SAVE_EVERY_REQUEST": request.param}
+# Kind of server, CSRF protection or none, and when Django saves sessions: any two of
+# them meet, on each engine.
+MIDDLEWARES = {"csrf": MIDDLEWARE, "none": WITHOUT_CSRF}
+SAVING = {"modified": False, "every": True}
+PROJECTS = [
+    ("gunicorn", "csrf", "every"),
+    ("gunicorn", "none", "modified"),
+    ("uvicorn", "csrf", "modified"),
+    ("uvicorn", "none", "every"),
+]
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(kind, marks=NEEDS[kind]) for kind in ("gunicorn", "uvicorn")],
+    params=[
+        pytest.param(project, marks=NEEDS[project[0]], id="-".join(project))
+        for project in PROJECTS
+    ],
 )
-def server(request, first, engine, middleware, saving):
-    """Run a server with these settings, which waits while it validates."""
+def server(request, first, engine):
+    """Run a project's server, which waits while it validates."""
+    kind, protection, saving = request.param
     settings = {
         **engine,
-        **middleware,
-        **saving,
+        "MIDDLEWARE": MIDDLEWARES[protection],
+        "SESSION_SAVE_EVERY_REQUEST": SAVING[saving],
         "FILE_UPLOAD_MAX_MEMORY_SIZE": 100_000,
         "SESSION_ATTACHMENTS_VALIDATORS": ["tests.system.served.wait_while_validating"],
     }
-    with another(first, request.param, **settings) as server:
+    with another(first, kind, **settings) as server:
         yield server
 
 
