@@ -1,5 +1,7 @@
 """An admin whose form takes attachments; register it in your admin.py as ever.
 
+``LetterForm`` and ``Enclosure`` stand for a form and a model of yours.
+
 The admin makes its forms without keywords, so the session is an attribute of the form's
 class. Where the list is editable, its forms have no such field. (If files go in the
 moment between validation and ``take()``, the answer is a 500, and nothing is saved.)

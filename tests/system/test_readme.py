@@ -1,11 +1,13 @@
 """What README.rst says is what the code does."""
 
+import ast
 import asyncio
+import builtins
 import re
-from ast import literal_eval
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from symtable import symtable
 from textwrap import dedent
 from types import ModuleType
 
@@ -31,7 +33,6 @@ from tests.benchmarks.client import PNG
 from tests.browsers import browser, needs_chromium
 from tests.clients import URL, names, needs_libmagic, problem, upload
 from tests.pages import Page
-from tests.project.models import Enclosure, Letter
 from tests.project.views import login
 from tests.storages import attach
 
@@ -62,6 +63,22 @@ def run_code(code, **names):
     """Run code of the README; return the names it defines."""
     exec(compile(code, "README.rst", "exec"), names)  # noqa: S102
     return names
+
+
+def imports(code):
+    """Return what ``code`` imports, as pairs of a module and a name."""
+    return {
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def global_names(table):
+    """Return the symbols of a symbol table, and those of its blocks that are global."""
+    inner = [name for child in table.get_children() for name in global_names(child)]
+    return [name for name in [*table.get_symbols(), *inner] if name.is_global()]
 
 
 def printed_settings():
@@ -95,8 +112,19 @@ def test_defaults_are_those_of_the_code(setting, value):
 def test_check_ids_are_those_of_the_code():
     source = Path(checks.__file__).read_text()
     ids = set(re.findall(r'[".]([EW]\d{3})"', source))
+    rows = re.findall(
+        r"^([EW])(\d{3})(?: to [EW](\d{3}))? ", section("System checks"), re.MULTILINE
+    )
 
-    assert set(re.findall(r"session_attachments\.([EW]\d{3})", README)) == ids
+    assert ids == {
+        f"{kind}{number:03}"
+        for kind, first, last in rows
+        for number in range(int(first), int(last or first) + 1)
+    }
+
+
+def test_settings_are_in_the_order_of_their_checks():
+    assert [*printed_settings()] == [setting for _, setting, _ in checks.SETTINGS]
 
 
 def test_error_codes_and_statuses_are_those_of_the_code():
@@ -182,28 +210,11 @@ class TestRecipes:
         bundle = Bundle(session, "draft-7")
         bundle.add(ContentFile(b"spam\n", "spam.txt"))
         request = Request(session)
-        code, _ = code_blocks("In Python")
+        (code,) = code_blocks("In Python")
 
         run_code(code, request=request, uploaded_file=ContentFile(b"egg\n", "egg.txt"))
 
         assert len(bundle) == 0
-
-    def test_attachments_are_kept_for_good(self, session, stored):
-        bundle = Bundle(session, "draft-7")
-        bundle.add(ContentFile(b"spam\n", "spam.txt"))
-        letter = Letter.objects.create()
-        _, code = code_blocks("In Python")
-
-        def enclosure(letter, name):
-            assert name == "spam.txt"
-            return Enclosure(letter=letter)
-
-        run_code(code, bundle=bundle, letter=letter, Enclosure=enclosure)
-
-        with letter.enclosures.get().file.open() as file:
-            assert file.read() == b"spam\n"
-        assert len(bundle) == 0
-        assert [name.split("/")[0] for name in stored()] == ["letters"]
 
     def test_form_is_that_of_the_example(self):
         example = ROOT / "example_project" / "example"
@@ -213,10 +224,22 @@ class TestRecipes:
         )
         blocks = code_blocks("A form with attachments")
         pieces = "\n\n\n".join(blocks).split("\n\n\n")
+        definitions = [p for p in map(str.strip, pieces) if not p.startswith("from ")]
         (template,) = code_blocks("A form with attachments", r"html\+django")
 
-        assert [piece for piece in pieces if piece.strip() not in code] == []
+        assert [piece for piece in definitions if piece not in code] == []
+        assert imports("".join(blocks)) <= imports(code)
         assert template.strip() in (example / "templates" / "write.html").read_text()
+
+    def test_imports_of_the_form_are_those_that_its_code_needs(self):
+        forms_py, _, views_py = code_blocks("A form with attachments")
+
+        for code in (forms_py, views_py):
+            names = global_names(symtable(code, "README.rst", "exec"))
+            made = {name.get_name() for name in names if name.is_assigned()}
+            imported = {name for _, name in imports(code)}
+            used = {name.get_name() for name in names if name.is_referenced()}
+            assert used - made - set(dir(builtins)) == imported
 
     def test_view_is_all_that_is_needed(self, settings):
         block = re.search(
@@ -266,7 +289,7 @@ class TestRecipes:
         files = set(re.findall(r"``(\w+\.\w+)``", section("Recipes")))
 
         assert {file for file in files if not (RECIPES / file).exists()} == set()
-        assert len(files) == 10
+        assert len(files) == 11
 
     def test_tests_of_the_project(self, session, stored):
         backend = re.search(r'"BACKEND":\s"(\S+InMemoryStorage)"', section("In Python"))
@@ -303,7 +326,7 @@ class TestRecipes:
     def test_cookie_that_subdomains_cannot_set(self, settings, client):
         code = re.findall(r"``(SESSION_COOKIE_\w+)\s+= ([^`]+)``", section("Security"))
         for name, value in dict(code).items():
-            setattr(settings, name, literal_eval(value))
+            setattr(settings, name, ast.literal_eval(value))
 
         (cookie,) = upload(client, {"spam.txt": b"spam\n"}).cookies.values()
 

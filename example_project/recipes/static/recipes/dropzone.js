@@ -1,3 +1,4 @@
+// Leave `chunking` off: a piece is refused. Dropzone asks before it cancels.
 import { headers, list, remove, sentence, tell, url } from "./bundle.js";
 
 const { Dropzone } = window;

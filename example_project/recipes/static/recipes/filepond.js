@@ -1,3 +1,4 @@
+// Leave `chunkUploads` off: a piece is refused.
 import { headers, list, remove, sentence, url } from "./bundle.js";
 
 async function drop(name, done, fail) {

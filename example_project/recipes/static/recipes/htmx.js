@@ -1,3 +1,4 @@
+// Without progress: htmx 4 tells of none. What is refused must not be swapped in.
 import { sentence, tell } from "./bundle.js";
 
 const { htmx } = window;

@@ -1,3 +1,4 @@
+// With jQuery 3: jQuery 4 breaks jquery.form 4.
 import { headers, list, remove, sentence, tell, url } from "./bundle.js";
 
 const { $ } = window;
