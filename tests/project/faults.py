@@ -1,5 +1,8 @@
 """What answers in the place of the app: a proxy, a login, a server that is broken."""
 
+import time
+from threading import Event
+
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
@@ -17,10 +20,12 @@ class Faults:
     """Answers requests to the app as the cookie for their method says.
 
     In ``faults-POST=503.html`` each request uses one up; in ``503.ever`` none does.
+    With ``late`` the app answers, which is told a second after the next DELETE only.
     """
 
     def __init__(self, get_response):
         self.get_response = get_response
+        self.deleted = Event()
 
     def __call__(self, request):
         if request.path == SIGN_IN:
@@ -28,7 +33,18 @@ class Faults:
         cookie = f"faults-{request.method}"
         fault, *left = request.COOKIES.get(cookie, "").split(".")
         if not fault or not request.path.startswith("/attachments/"):
-            return self.get_response(request)
+            response = self.get_response(request)
+            if request.method == "DELETE":
+                self.deleted.set()
+            return response
+        if fault == "late":
+            self.deleted.clear()
+            response = self.get_response(request)
+            self.deleted.wait(20)
+            # After the answer to that, and what the page asks then.
+            time.sleep(1)
+            response.set_cookie(cookie, "")
+            return response
         # Else the server would break the line instead of answering.
         while request.read(1024 * 1024):
             pass

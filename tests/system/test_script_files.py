@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.browsers import button, needs_chromium
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, needs_chromium]
 
@@ -101,6 +102,17 @@ class TestNames:
             "spam.txt 9 bytes Remove Replaces the file that had this name.",
         )
         assert field.stored() == {"spam.txt": 9}
+
+    def test_old_one_is_removed_while_the_new_one_comes(self, field, disk, line):
+        field.choose(disk("spam.txt"))
+        field.show("spam.txt 5 bytes Remove")
+        line.rate = 100_000
+        field.choose(disk("spam.txt", bytes(300_000)))
+        eventually(lambda: len(field.rows()) == 2)
+        field.tab.click(button("Remove spam.txt"))
+
+        field.show("spam.txt 293.0 KB Remove")
+        assert field.stored() == {"spam.txt": 300_000}
 
     def test_two_of_one_name_at_once_are_one(self, field, tmp_path):
         paths = [tmp_path / folder / "spam.txt" for folder in ("one", "two")]

@@ -263,6 +263,17 @@ class TestAnswers:
 
         visitor.show(STORED)
 
+    def test_removal_takes_what_is_not_told_yet(self, visitor, disk):
+        visitor.choose(disk("spam.txt"))
+        visitor.show(STORED)
+        fault(visitor, "late")
+        visitor.choose(disk("spam.txt", b"more spam"))
+        eventually(lambda: visitor.stored() == {"spam.txt": 9})
+        visitor.tab.click(button("Remove spam.txt"))
+
+        visitor.show()
+        assert visitor.stored() == {}
+
     @pytest.mark.parametrize("answer", ["500", "html", "login", "empty"])
     def test_removal_that_fails_leaves_the_file(self, visitor, disk, answer):
         visitor.choose(disk("spam.txt"))

@@ -362,7 +362,7 @@ class Row {
       this.drop();
       field.announce(field.say("removed", name));
       // It may have been the new file of that name.
-      if (field.rows.some((row) => row.name === name)) field.refresh().catch(failureOf);
+      field.isStale ||= field.rows.some((row) => row.isBusy || row.name === name);
     } catch (error) {
       this.become("stored", failureOf(error).message);
       field.announce(this.complaint);
@@ -399,6 +399,7 @@ class SessionAttachments extends HTMLElement {
   /** Whether only this page knows the bundle's id. */
   isNew = false;
   isUsed = false;
+  isStale = false;
   refreshing = 0;
   description = "";
 
@@ -668,6 +669,10 @@ class SessionAttachments extends HTMLElement {
 
   /** Tell all what is so now. */
   changed() {
+    if (this.isStale && !this.isBusy) {
+      this.isStale = false;
+      this.refresh().catch(failureOf);
+    }
     const { isBusy, input, rows } = this;
     const names = rows.filter((row) => row.isStored).map((row) => row.name);
     this.seen.value = String(names.length);
