@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 CLIENTS = 16
-ROUNDS = 25 * LOOPS
+ROUNDS = 20 * LOOPS
 
 # Up to a block that is read or written at once and beyond, and beyond what is
 # received in memory.

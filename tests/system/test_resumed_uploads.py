@@ -26,7 +26,6 @@ from tests.settings import LOOPS
 from tests.storages import at_once
 
 pytestmark = [
-    pytest.mark.database,
     pytest.mark.server,
     pytest.mark.soak,
     NEEDS["gunicorn"],
@@ -71,6 +70,7 @@ def content(client, name="spam.bin"):
     return answer.content if answer.status == 200 else None
 
 
+@pytest.mark.database
 class TestRaces:
     def test_of_pieces_at_one_offset_one_counts(self, server, client):
         for _ in range(ROUNDS):
@@ -155,6 +155,7 @@ class TestRaces:
             server.manage("remove_outdated_attachments", "--older-than=1")
 
 
+@pytest.mark.database
 class TestQuota:
     @pytest.fixture(params=["gunicorn", "gunicorn processes"])
     def server(self, request, tmp_path):
@@ -242,6 +243,7 @@ def kill(server):
     eventually(lambda: server.workers() and not {*server.workers()} & {*before}, 30)
 
 
+@pytest.mark.database
 class TestKills:
     @pytest.fixture(params=["gunicorn", "gunicorn sync"])
     def server(self, request, tmp_path):
