@@ -117,7 +117,7 @@ def line(tmp_path_factory):
     var = tmp_path_factory.mktemp("recipes")
     env = os.environ | {"PATH": PATH, "EXAMPLE_VAR": str(var)}
     command = [NPM, "--prefix", ROOT / "tests", "run", "bundle"]
-    subprocess.run(command, env=env, check=True)
+    subprocess.run(command, env=env, check=True, timeout=100)
     with serving_project(var, "recipes.settings") as port:
         line = Line(int(port))
         yield line
