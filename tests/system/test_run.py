@@ -21,7 +21,7 @@ class TestOutcomes:
         pass
 
     def test_fails(self):
-        assert False
+        assert 1 == 2, "not\\nthe same"
 
     @pytest.mark.parametrize("part", ["a"])
     def test_cannot_start(self, broken, part):
@@ -85,18 +85,20 @@ class TestArguments:
 
 
 class TestClosingLines:
-    def test_failed_tests_are_named(self, run, report):
+    def test_failed_tests_are_named_with_the_reason(self, run, report):
         report(OUTCOMES)
 
         assert run["failed_tests"]("core") == [
-            "core: test_it.TestOutcomes.test_cannot_start[a]",
-            "core: test_it.TestOutcomes.test_fails",
+            "core: test_it.TestOutcomes.test_cannot_start[a]: "
+            'failed on setup with "OSError"',
+            "core: test_it.TestOutcomes.test_fails: "
+            "AssertionError: not the same assert 1 == 2",
         ]
 
     def test_module_that_cannot_be_imported_is_named(self, run, report):
         report("import nowhere")
 
-        assert run["failed_tests"]("core") == ["core: test_it"]
+        assert run["failed_tests"]("core") == ["core: test_it: collection failure"]
 
     def test_most_of_many_are_counted(self, run, report):
         report(MANY)
@@ -104,7 +106,8 @@ class TestClosingLines:
         named = run["failed_tests"]("core")
 
         assert len(named) == 21
-        assert named[:2] == ["core: test_it.test_it[0]", "core: test_it.test_it[10]"]
+        assert named[0] == "core: test_it.test_it[0]: assert False"
+        assert named[1] == "core: test_it.test_it[10]: assert False"
         assert named[-1] == "core: and 5 more"
 
     def test_environment_without_a_report_is_named(self, run):
