@@ -26,7 +26,7 @@ from django.utils.datastructures import CaseInsensitiveMapping
 from tests import settings as tests_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-GUNICORN = "gunicorn --graceful-timeout=1 --bind=fd://{fd} tests.system.served:wsgi()"
+GUNICORN = "gunicorn --graceful-timeout=15 --bind=fd://{fd} tests.system.served:wsgi()"
 GRANIAN = "granian --port={port} --factory --interface"
 COMMANDS = {
     "gunicorn": f"{GUNICORN} --worker-class=gthread --threads=4",
