@@ -15,6 +15,7 @@ from .bundles import Bundle
 from .exceptions import (
     AttachmentError,
     AttachmentsGone,
+    BadBundle,
     IncompleteUpload,
     refuse_full_disk,
 )
@@ -38,11 +39,13 @@ class AttachmentsBoundField(forms.BoundField):
         # What is posted for a disabled field does not count.
         source = ({}, {}) if field.disabled else (form.data, form.files)
         self.posted: Posted = field.widget.value_from_datadict(*source, self.html_name)
-        wanted = form.get_initial_for_field(field, name) or self.posted.bundle_id
-        self.bundle = Bundle(session, str(wanted or ""))
+        initial = form.get_initial_for_field(field, name)
+        self.bundle = Bundle(session, initial or self.posted.bundle_id)
         # What is in no page yet has nothing to be asked for.
         self.is_new = not self.bundle.is_valid
         if self.is_new:
+            if initial:
+                raise BadBundle
             self.bundle = Bundle(session, secrets.token_hex(16))
         self.is_received = False
         self.refused: list[ValidationError] = []

@@ -35,11 +35,12 @@ class Bundle:
 
     Iterates over them, sorted by name; ``len()`` counts them. A bundle exists by
     being named: one whose id is not valid is empty, and add() raises BadBundle.
+    ``str()`` makes an id of a primary key or a UUID; None is not valid.
     """
 
-    def __init__(self, session: SessionBase, bundle_id: str) -> None:
+    def __init__(self, session: SessionBase, bundle_id: object) -> None:
         self.session = session
-        self.bundle_id = normalize(bundle_id)
+        self.bundle_id = normalize("" if bundle_id is None else str(bundle_id))
         # Primary keys, of a bundle that is narrowed to some of its attachments.
         self.keys: frozenset[Any] | None = None
 

@@ -51,14 +51,7 @@ class Conf:
     def max_bundle_files(self) -> int | None:
         """Attachments that one bundle may have; None: no limit."""
         name = "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES"
-        value = getattr(settings, name, None)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ImproperlyConfigured(
-                f"{name} must be None or a whole number, 0 or more, not {value!r}."
-            )
-        return value
+        return count(name, getattr(settings, name, None))
 
     @property
     def has_quota(self) -> bool:
@@ -133,12 +126,16 @@ class Conf:
 
 def _bytes(name: str, default: float | None) -> int | None:
     """Return a setting in MB (1024 x 1024 bytes, fractions allowed) in bytes."""
-    megabytes = _megabytes(name, default)
-    return None if megabytes is None else int(megabytes * MEGABYTE)
+    value = _megabytes(name, default)
+    return None if value is None else int(value * MEGABYTE)
 
 
 def _megabytes(name: str, default: float | None) -> float | None:
-    value = getattr(settings, name, default)
+    return megabytes(name, getattr(settings, name, default))
+
+
+def megabytes(name: str, value: Any) -> float | None:
+    """Return ``value`` if it can be a limit in MB, else raise ImproperlyConfigured."""
     if value is not None and (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -146,6 +143,17 @@ def _megabytes(name: str, default: float | None) -> float | None:
     ):
         raise ImproperlyConfigured(
             f"{name} must be None or a number of MB, 0 or more, not {value!r}."
+        )
+    return value
+
+
+def count(name: str, value: Any) -> int | None:
+    """Return ``value`` if it can be a limit of files, else raise the same."""
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or value < 0
+    ):
+        raise ImproperlyConfigured(
+            f"{name} must be None or a whole number, 0 or more, not {value!r}."
         )
     return value
 

@@ -94,7 +94,8 @@ class BadBundle(AttachmentError):
     code = "bad_bundle"
     title = _("Bad bundle id")
     detail = _(
-        "A bundle id has 1 to 256 characters, no slashes and no control characters."
+        "A bundle id has 1 to 256 characters, no slashes and no control characters, "
+        "and is not . or .. alone."
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from django import forms
 from django.contrib.sessions.backends.base import SessionBase
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from .boundfields import AttachmentsBoundField, session_of, validation_error
 from .bundles import Bundle
-from .conf import MEGABYTE
+from .conf import MEGABYTE, count, megabytes
 from .exceptions import (
     AttachmentError,
     FileTooLarge,
@@ -31,7 +31,8 @@ class AttachmentsField(forms.Field):
 
     ``max_files``, ``max_size`` (MB, of each file) and ``accept`` narrow the app's
     limits for this form; an entry of ``accept`` is the end of a name (".pdf") or a
-    type ("image/*").
+    type ("image/*"). Raises ImproperlyConfigured if one of them, or ``widget``, cannot
+    be used.
     """
 
     widget = AttachmentsWidget
@@ -53,11 +54,16 @@ class AttachmentsField(forms.Field):
         if isinstance(accept, str) or not all(
             entry.startswith(".") or "/" in entry for entry in accept
         ):
-            raise ValueError(
+            raise ImproperlyConfigured(
                 f'accept must be a list such as [".pdf", "image/*"], not {accept!r}.'
             )
-        self.max_files = max_files
-        self.max_size = max_size
+        made: object = self.widget
+        if not isinstance(made, AttachmentsWidget):
+            raise ImproperlyConfigured(
+                f"widget must be an AttachmentsWidget, not {made!r}."
+            )
+        self.max_files = count("max_files", max_files)
+        self.max_size = megabytes("max_size", max_size)
         self.accept = accept
 
     @property

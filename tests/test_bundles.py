@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from io import StringIO
 from tempfile import NamedTemporaryFile, TemporaryFile
+from uuid import UUID
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
@@ -236,7 +237,7 @@ class TestAdd:
         assert new.pk != old.pk
 
     @pytest.mark.parametrize(
-        "bundle_id", ["", "x" * 257, "a/b", "a\nb", "a\0b", ".", ".."]
+        "bundle_id", ["", "x" * 257, "a/b", "a\nb", "a\0b", ".", "..", None]
     )
     def test_bad_bundle_id(self, session, stored, bundle_id):
         bundle = Bundle(session, bundle_id)
@@ -251,6 +252,12 @@ class TestAdd:
         add(Bundle(session, bundle_id), spam=b"spam\n")
 
         assert contents(Bundle(session, bundle_id)) == {"spam.txt": b"spam\n"}
+
+    @pytest.mark.parametrize("key", [7, UUID(int=7)])
+    def test_primary_key_as_bundle_id(self, session, key):
+        add(Bundle(session, key), spam=b"spam\n")
+
+        assert contents(Bundle(session, str(key))) == {"spam.txt": b"spam\n"}
 
     @pytest.mark.parametrize(
         "name", ["", ".", "..", "a/..", "x" * 256, "a\nb", "a\0b", "\ud800", None]

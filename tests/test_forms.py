@@ -19,7 +19,7 @@ from django.urls import include, path
 from django.utils.datastructures import MultiValueDict
 
 from session_attachments.bundles import Bundle
-from session_attachments.exceptions import AttachmentsGone
+from session_attachments.exceptions import AttachmentsGone, BadBundle
 from session_attachments.forms import (
     AttachmentsField,
     AttachmentsFormMixin,
@@ -486,10 +486,9 @@ class TestBundleId:
 
         assert Attachment.objects.get().bundle == "ticket-7"
 
-    def test_bad_initial_is_replaced(self, client):
-        page = failed(client, ONE, url="/bad-draft/")
-
-        assert listed(page) == ["one.txt"]
+    def test_bad_initial_is_an_error(self, client):
+        with pytest.raises(BadBundle):
+            client.get("/bad-draft/")
 
     def test_initial_shows_another_session_nothing(self, client):
         failed(client, ONE, url="/draft/")
@@ -727,8 +726,23 @@ class TestLimits:
 
     @pytest.mark.parametrize("accept", [".pdf", ["pdf"], [".pdf", ""]])
     def test_malformed_accept_is_refused(self, accept):
-        with pytest.raises(ValueError, match="accept must be a list"):
+        with pytest.raises(ImproperlyConfigured, match="accept must be a list"):
             AttachmentsField(accept=accept)
+
+    @pytest.mark.parametrize(
+        ("option", "value", "reason"),
+        [
+            ("max_files", "3", "a whole number, 0 or more, not '3'"),
+            ("max_files", 1.5, "a whole number, 0 or more, not 1.5"),
+            ("max_files", -1, "a whole number, 0 or more, not -1"),
+            ("max_size", "3", "a number of MB, 0 or more, not '3'"),
+            ("max_size", -1, "a number of MB, 0 or more, not -1"),
+            ("widget", forms.ClearableFileInput, "an AttachmentsWidget, not <django"),
+        ],
+    )
+    def test_option_that_cannot_be_used_is_refused(self, option, value, reason):
+        with pytest.raises(ImproperlyConfigured, match=f"{option} must be .*{reason}"):
+            AttachmentsField(**{option: value})
 
 
 class TestPage:
