@@ -142,9 +142,10 @@ def check_quotas(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             "A session may store any number of attachments.",
-            hint="Set SESSION_ATTACHMENTS_MAX_SESSION_SIZE, or "
-            "SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE and "
-            "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES.",
+            hint="Set SESSION_ATTACHMENTS_MAX_SESSION_SIZE. "
+            "(SESSION_ATTACHMENTS_MAX_BUNDLE_SIZE and "
+            "SESSION_ATTACHMENTS_MAX_BUNDLE_FILES limit each bundle, of which a "
+            "session may have any number.)",
             id="session_attachments.W004",
         )
     ]
