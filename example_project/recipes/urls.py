@@ -1,8 +1,8 @@
-"""The pages of the uploaders, and the example project with a page to edit a letter."""
+"""The pages of the uploaders, and the example project with two more for a letter."""
 
 from django.urls import include, path
 
-from . import editing, views
+from . import editing, generic, views
 
 UPLOADERS = ["jquery-form", "htmx", "dropzone", "filepond", "uppy", "uppy-tus"]
 
@@ -10,5 +10,6 @@ urlpatterns = [
     path("htmx/files/", views.files, name="files"),
     *(path(f"{name}/", views.page, {"uploader": name}) for name in UPLOADERS),
     path("letters/<int:pk>/edit/", editing.edit, name="edit"),
+    path("write/", generic.WriteLetter.as_view()),
     path("", include("example.urls")),
 ]

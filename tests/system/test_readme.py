@@ -17,9 +17,10 @@ from django.conf import settings as live_settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.checks import run_checks
 from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.shortcuts import redirect, render
-from django.test import Client, override_settings
+from django.test import Client, TestCase, override_settings
 from django.urls import include, path
 from django.views.decorators.cache import never_cache
 
@@ -210,7 +211,7 @@ class TestRecipes:
         bundle = Bundle(session, "draft-7")
         bundle.add(ContentFile(b"spam\n", "spam.txt"))
         request = Request(session)
-        (code,) = code_blocks("In Python")
+        code, _tests = code_blocks("In Python")
 
         run_code(code, request=request, uploaded_file=ContentFile(b"egg\n", "egg.txt"))
 
@@ -289,16 +290,23 @@ class TestRecipes:
         files = set(re.findall(r"``(\w+\.\w+)``", section("Recipes")))
 
         assert {file for file in files if not (RECIPES / file).exists()} == set()
-        assert len(files) == 11
+        assert len(files) == 12
 
     def test_tests_of_the_project(self, session, stored):
-        backend = re.search(r'"BACKEND":\s"(\S+InMemoryStorage)"', section("In Python"))
-        storage = {"session_attachments": {"BACKEND": backend[1]}}
+        _python, code = code_blocks("In Python")
+        names = run_code(
+            code,
+            __name__=__name__,
+            TestCase=TestCase,
+            override_settings=override_settings,
+            settings=live_settings,
+        )
         bundle = Bundle(session, "draft-7")
 
-        with override_settings(STORAGES=live_settings.STORAGES | storage):
+        with override_settings(**names["LetterTests"]._overridden_settings):
             bundle.add(ContentFile(b"spam\n", "spam.txt"))
             assert bundle.get("spam.txt").open().read() == b"spam\n"
+            default_storage.save("spam.txt", ContentFile(b"spam\n"))
 
         assert stored() == []
 

@@ -1,12 +1,13 @@
 """The recipes that keep files in the example project's letters.
 
-One edits a letter, the other is an API by Django REST framework.
+A generic view writes them, a form edits them, and an API is Django REST framework's.
 """
 
 from types import ModuleType
 
 import pytest
 from django.contrib.admin import AdminSite
+from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.urls import include, path
@@ -47,12 +48,45 @@ def kept(letter):
     return files
 
 
-class TestEditing:
-    @pytest.fixture
-    def client(self, letters, settings):
-        settings.ROOT_URLCONF = "recipes.urls"
-        return Client(enforce_csrf_checks=True)
+@pytest.fixture
+def client(letters, settings):
+    """Return a client of the recipes' pages."""
+    settings.ROOT_URLCONF = "recipes.urls"
+    return Client(enforce_csrf_checks=True)
 
+
+class TestGenericView:
+    def test_files_survive_an_error_and_are_kept(self, client, letters):
+        page = Page(client.get("/write/"))
+        assert "no-store" in page.response.headers["Cache-Control"]
+
+        page = page.post(
+            client, LETTER | {"subject": ""}, {"attachments": FILES.items()}
+        )
+        assert page.errors == ["This field is required."]
+        page = page.post(client, {"subject": "Spam"})
+
+        assert [*page.links.values()][:2] == ["egg.txt", "spam.txt"]
+        assert kept(letters.objects.get()) == FILES
+        assert mail.outbox[0].subject == "Spam"
+
+    def test_file_that_cannot_be_kept_is_an_error(self, client, letters, media):
+        page = Page(client.get("/write/"))
+        page = page.post(
+            client, LETTER | {"subject": ""}, {"attachments": FILES.items()}
+        )
+        (egg,) = [p for p in media.rglob("*") if p.is_file() and "egg" in p.read_text()]
+        egg.unlink()
+
+        page = page.post(client, {"subject": "Spam"})
+
+        (error,) = page.errors
+        assert error.startswith("The file “egg.txt” is gone.")
+        assert not letters.objects.exists()
+        assert mail.outbox == []
+
+
+class TestEditing:
     @pytest.fixture
     def letter(self, client, letters):
         """Write a letter with two files; return it."""
