@@ -4,7 +4,7 @@ from tests import settings
 from tests.servers import running
 
 
-def letters(folder):
+def letters(folder, **settings_):
     """Run a server with the pages that write letters, as ``running`` does."""
     left_out = "django.contrib.staticfiles"
     return running(
@@ -18,4 +18,5 @@ def letters(folder):
         ],
         ROOT_URLCONF="tests.project.letters",
         STATIC_URL="/static/",
+        **settings_,
     )

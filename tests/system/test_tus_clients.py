@@ -10,6 +10,7 @@ import pytest
 from tests.browsers import needs_chromium
 from tests.clients import URL
 from tests.npm import needs_npm
+from tests.project import served
 from tests.servers import Client, eventually
 from tests.system.test_resumed_uploads import kill
 
@@ -167,12 +168,43 @@ def test_upload_that_is_gone_begins_anew(person):
     assert len(person.posts) == 2
 
 
-def test_worker_is_killed(person):
-    person.choose()
-    person.is_at_the_second_piece()
-    kill(person.letters)
-    person.go_on()
+class TestKilledWorker:
+    """On a server of its own: with its worker goes what coverage.py has measured."""
 
-    assert person.is_done()
-    assert len(person.posts) == 1
-    assert 0 not in person.offsets[1:]
+    @pytest.fixture
+    def letters(self, tmp_path):
+        """Run a server that waits as long over slow.bin as the test says."""
+        folder = tmp_path / "server"
+        folder.mkdir()
+        validators = ["tests.system.served.wait_while_validating"]
+        with served.letters(folder, SESSION_ATTACHMENTS_VALIDATORS=validators) as it:
+            yield it
+
+    def test_while_a_piece_comes(self, person):
+        person.choose()
+        person.is_at_the_second_piece()
+        kill(person.letters)
+        person.go_on()
+
+        assert person.is_done()
+        assert len(person.posts) == 1
+        assert 0 not in person.offsets[1:]
+
+    def test_in_the_finish(self, tab, line, letters, disk):
+        person = Person(tab, line, letters, disk("slow.bin", LARGE))
+        validating = letters.folder / "validating"
+        person.choose()
+        # Twice: of the first time the browser does not tell, see Line.break_after().
+        for _time in range(2):
+            eventually(validating.exists, 60)
+            line.hold()
+            kill(letters)
+            validating.unlink()
+            line.go_on()
+        eventually(validating.exists, 60)
+        validating.unlink()
+
+        assert person.is_done()
+        assert len(person.posts) == 1
+        assert person.heads
+        assert person.offsets == [0, PIECE, 2 * PIECE, 2 * PIECE]
