@@ -238,6 +238,8 @@ class WebKitTab(Tab):
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             self.driver = WebKitGTK(options=options, service=service)
         self.driver.implicitly_wait(30)
+        # Else it waits for an answer for ever.
+        self.driver.command_executor.client_config.timeout = 100
         self.error = WebDriverException
 
     def goto(self, url):
@@ -260,6 +262,11 @@ class WebKitTab(Tab):
         if error is not None:
             raise self.error(error)
         return value
+
+    def back(self):
+        # By a script it goes while the next one is asked, and takes the answer along:
+        # one time in ten.
+        self.driver.back()
 
     def _run_script(self, script):
         self.driver.execute_script(script)
