@@ -122,6 +122,23 @@ class TestReading:
             bundle.get(name)
         assert bundle.remove(name) is False
 
+    @pytest.mark.skipif(
+        connection.vendor != "sqlite", reason="only SQLite turns round what it finds"
+    )
+    def test_lists_are_sorted_whatever_the_database_finds_first(self, bundle):
+        add(bundle, spam=b"spam\n")
+        add(bundle, egg=b"egg\n")
+        with connection.cursor() as cursor:
+            # What no query sorts SQLite's index does, this way round or that.
+            cursor.execute("PRAGMA reverse_unordered_selects = 1")
+            try:
+                lists = [[*bundle.list()], [*bundle.summaries()]]
+            finally:
+                cursor.execute("PRAGMA reverse_unordered_selects = 0")
+
+        for rows in lists:
+            assert [row.filename for row in rows] == ["egg.txt", "spam.txt"]
+
 
 class TestAdd:
     def test_add_returns_the_new_attachments_sorted(self, bundle):
@@ -289,6 +306,18 @@ class TestAdd:
         with translation.override("ru"):
             assert str(caught.value) == "Файл «spam.txt» не принят. No PDF, please."
         assert contents(bundle) == {"spam.txt": b"spam\n"}
+
+    def test_validator_does_not_change_the_type(self, bundle, settings):
+        settings.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.call_it_html"]
+
+        (attachment,) = add(bundle, spam=b"spam\n")
+
+        assert attachment.mimetype == "text/plain"
+
+
+def call_it_html(file):
+    """Stand for a validator that writes where it may only read."""
+    file.content_type = "text/html"
 
 
 def refuse_pdf(file):

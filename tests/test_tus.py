@@ -492,6 +492,13 @@ class TestHead:
         assert "Content-Type" not in response.headers
         assert expires(response) == 24
 
+    def test_empty_one_has_a_length(self, client):
+        response = resume(client, begun(client, 0), method="HEAD")
+
+        assert response.status_code == 200
+        assert response.headers["Upload-Offset"] == "0"
+        assert response.headers["Upload-Length"] == "0"
+
     def test_it_changes_nothing(self, client):
         url = begun(client, 10, b"spam\n")
         ago = datetime.now(UTC) - timedelta(hours=20)

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings as live_settings
+from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -558,12 +559,28 @@ class TestRequests:
         assert s3.asked == ["HEAD", "GET"]
         assert client.get(SPAM, HTTP_RANGE="bytes=0-").status_code == 416
 
+    def test_piece_is_read_only_as_far_as_is_asked_for(self, client, s3, settings):
+        settings.SESSION_ATTACHMENTS_VALIDATORS = [f"{__name__}.refuse"]
+        url = begun(client, len(LARGE) + 4, LARGE, name="large.bin")
+        s3.faults["GET"] = cut
+
+        response = resume(client, url, len(LARGE), b"spam")
+
+        # The half that never comes is not missed.
+        assert problem(response) == (400, "invalid")
+
     def test_owner_of_the_bucket_is_said_to_all(self, client, s3, spam, settings):
         parameters = {"CacheControl": "no-store", "ExpectedBucketOwner": "123456789012"}
         settings.STORAGES = s3.storages(object_parameters=parameters)
 
         assert content(client.get(SPAM, HTTP_RANGE="bytes=2-4")) == b"234"
         assert s3.asked == ["HEAD", "GET bytes=2-4"]
+
+
+def refuse(file):
+    """Stand for a project's validator that looks at the beginning."""
+    if file.read(4) == LARGE[:4]:
+        raise ValidationError("Not that, please.")
 
 
 @pytest.mark.slow

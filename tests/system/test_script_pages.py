@@ -50,6 +50,19 @@ class TestSubmit:
 
         field.tab.wait("document.body.innerText == 'Sent: 10'")
 
+    def test_other_form_of_the_page_does_not_wait(self, field, disk, line):
+        field.tab.js("""document.body.insertAdjacentHTML("beforeend",
+            "<dialog open><form method=dialog><button>OK</button></form></dialog>"
+        )""")
+        line.hold()
+        field.choose(disk("spam.txt"))
+        assert field.is_busy()
+        field.tab.click(button("OK"))
+
+        assert not field.tab.js("document.querySelector('dialog').open")
+        line.go_on()
+        field.show(SPAM)
+
     def test_failed_upload_keeps_the_form_here(self, field, disk, line):
         field.tab.click("[name=body]")
         field.tab.type("Hi")
