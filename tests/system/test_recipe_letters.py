@@ -55,28 +55,33 @@ def client(letters, settings):
     return Client(enforce_csrf_checks=True)
 
 
+def lose(media, content):
+    """Delete the only stored file with this content."""
+    (path,) = [p for p in media.rglob("*") if p.is_file() and p.read_bytes() == content]
+    path.unlink()
+
+
 class TestGenericView:
-    def test_files_survive_an_error_and_are_kept(self, client, letters):
+    @pytest.fixture
+    def page(self, client):
+        """Post a letter that lacks a subject; return the page that comes back."""
         page = Page(client.get("/write/"))
         assert "no-store" in page.response.headers["Cache-Control"]
-
-        page = page.post(
+        return page.post(
             client, LETTER | {"subject": ""}, {"attachments": FILES.items()}
         )
+
+    def test_files_survive_an_error_and_are_kept(self, client, letters, page):
         assert page.errors == ["This field is required."]
+
         page = page.post(client, {"subject": "Spam"})
 
         assert [*page.links.values()][:2] == ["egg.txt", "spam.txt"]
         assert kept(letters.objects.get()) == FILES
         assert mail.outbox[0].subject == "Spam"
 
-    def test_file_that_cannot_be_kept_is_an_error(self, client, letters, media):
-        page = Page(client.get("/write/"))
-        page = page.post(
-            client, LETTER | {"subject": ""}, {"attachments": FILES.items()}
-        )
-        (egg,) = [p for p in media.rglob("*") if p.is_file() and "egg" in p.read_text()]
-        egg.unlink()
+    def test_file_that_cannot_be_kept_is_an_error(self, client, letters, page, media):
+        lose(media, FILES["egg.txt"])
 
         page = page.post(client, {"subject": "Spam"})
 
@@ -151,8 +156,7 @@ class TestEditing:
     ):
         spam = self.box(letter, "spam.txt")
         page = page.post(client, {"subject": ""}, {"attachments": [HAM]})
-        (ham,) = [p for p in media.rglob("*") if p.is_file() and "ham" in p.read_text()]
-        ham.unlink()
+        lose(media, b"ham\n")
 
         page = page.post(client, {"subject": "Ham"}, tick=[spam])
 
